@@ -1,0 +1,22 @@
+"""spadework: link what a tissue looks like to what it expresses."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/ingest.smk"
+include: "rules/expression.smk"
+include: "rules/morphology.smk"
+include: "rules/association.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        targets.final_outputs(SAMPLES, config),

@@ -1,0 +1,41 @@
+"""Configuration, sample sheet and what all rules share."""
+
+import re
+import sys
+from dataclasses import asdict
+
+from snakemake.utils import validate
+
+sys.path.insert(0, f"{workflow.basedir}/scripts")
+
+from spadework import targets
+from spadework.errors import SpadeworkError
+from spadework.job import code_id
+from spadework.samples import load_samples
+
+validate(config, "../config/schemas/config.schema.yaml")
+
+try:
+    SAMPLES = load_samples(config["samples"])
+    INPUTS = {name: targets.section_inputs(sample, config) for name, sample in SAMPLES.items()}
+    targets.check_encoders(config)
+except SpadeworkError as error:
+    raise WorkflowError(str(error)) from None
+
+ENCODERS = config["encoder"]["names"]
+UNITS = {name: targets.latent_unit(sample, config) for name, sample in SAMPLES.items()}
+
+
+wildcard_constraints:
+    sample="|".join(map(re.escape, SAMPLES)),
+    unit="|".join(map(re.escape, dict.fromkeys(UNITS.values()))),
+    encoder="|".join(map(re.escape, ENCODERS)),
+
+
+def mem_mb(base, factor):
+    """Memory by input size, doubled with every attempt."""
+
+    def ask(wildcards, input, attempt):
+        return int((base + factor * input.size_mb) * 2 ** (attempt - 1))
+
+    return ask

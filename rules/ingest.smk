@@ -1,0 +1,48 @@
+rule read_section:
+    """Read a section of any kind into one AnnData."""
+    input:
+        lambda w: INPUTS[w.sample]["files"] + INPUTS[w.sample]["image"],
+    output:
+        "results/{sample}/ingest/spots.h5ad",
+    log:
+        "logs/{sample}/read_section.log",
+    benchmark:
+        "benchmarks/{sample}/read_section.tsv"
+    params:
+        sample=lambda w: asdict(SAMPLES[w.sample]),
+        bin_um=config["ingest"]["bin_um"],
+        code=code_id("ingest"),
+    resources:
+        mem_mb=mem_mb(2000, 20),
+        runtime=60,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/read_section.py"
+
+
+rule check_section:
+    """Check image, scale, orientation and positions before anything expensive runs."""
+    input:
+        section="results/{sample}/ingest/spots.h5ad",
+        image=lambda w: INPUTS[w.sample]["image"],
+    output:
+        report="results/{sample}/preflight/preflight.json",
+        overlay="results/{sample}/preflight/overlay.png",
+    log:
+        text="logs/{sample}/check_section.log",
+        overlay="logs/{sample}/check_section.png",
+    benchmark:
+        "benchmarks/{sample}/check_section.tsv"
+    params:
+        patch=config["patch"],
+        channels=lambda w: SAMPLES[w.sample].channels,
+        dpi=config["figures"]["dpi"],
+        code=code_id("preflight", "figures.preflight"),
+    resources:
+        mem_mb=mem_mb(2000, 12),
+        runtime=30,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/check_section.py"

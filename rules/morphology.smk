@@ -1,0 +1,120 @@
+rule cut_patches:
+    """Cut a patch of the image around every spot."""
+    input:
+        section="results/{sample}/ingest/spots.h5ad",
+        preflight="results/{sample}/preflight/preflight.json",
+        image=lambda w: INPUTS[w.sample]["image"],
+    output:
+        patches=temp("results/{sample}/patches/patches.h5"),
+        manifest="results/{sample}/patches/manifest.parquet",
+    log:
+        "logs/{sample}/cut_patches.log",
+    benchmark:
+        "benchmarks/{sample}/cut_patches.tsv"
+    params:
+        patch=config["patch"],
+        channels=lambda w: SAMPLES[w.sample].channels,
+        code=code_id("patch_file", "tissue"),
+    resources:
+        mem_mb=mem_mb(2000, 12),
+        runtime=120,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/cut_patches.py"
+
+
+rule fetch_weights:
+    """Download published network weights, checksum verified."""
+    output:
+        "resources/cache/weights/{encoder}/{file}",
+    log:
+        "logs/weights/{encoder}/{file}.log",
+    benchmark:
+        "benchmarks/weights/{encoder}/{file}.tsv"
+    params:
+        mirror=config["encoder"]["mirror"],
+    resources:
+        mem_mb=500,
+        runtime=60,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/fetch_weights.py"
+
+
+rule encode_patches:
+    """Turn patches into features: the one rule that loads a network."""
+    input:
+        patches="results/{sample}/patches/patches.h5",
+        weights=lambda w: targets.weights_path(w.encoder, config),
+    output:
+        "results/{sample}/{encoder}/features.h5ad",
+    log:
+        "logs/{sample}/{encoder}/encode_patches.log",
+    benchmark:
+        "benchmarks/{sample}/{encoder}/encode_patches.tsv"
+    params:
+        encoder=config["encoder"],
+        output_px=config["patch"]["output_px"],
+        code=code_id("encoders.registry", "encoders.run"),
+    threads: 8
+    resources:
+        mem_mb=mem_mb(4000, 0.5),
+        runtime=240,
+        gpu=1 if config["encoder"]["device"] == "gpu" else 0,
+    conda:
+        "../envs/tensorflow.yaml"
+    script:
+        "../scripts/encode_patches.py"
+
+
+rule fit_latents:
+    """Fit the principal components of a section, or of a group of sections together."""
+    input:
+        lambda w: [
+            f"results/{name}/{w.encoder}/features.h5ad" for name in targets.unit_members(w.unit, SAMPLES, config)
+        ],
+    output:
+        "results/{unit}/{encoder}/latent_model.npz",
+    log:
+        "logs/{unit}/{encoder}/fit_latents.log",
+    benchmark:
+        "benchmarks/{unit}/{encoder}/fit_latents.tsv"
+    params:
+        members=lambda w: targets.unit_members(w.unit, SAMPLES, config),
+        latents=config["latents"],
+        code=code_id("latents"),
+    threads: 2
+    resources:
+        mem_mb=mem_mb(1000, 8),
+        runtime=30,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/fit_latents.py"
+
+
+rule embed_latents:
+    """Project features on the latents; t-SNE, UMAP and image clusters."""
+    input:
+        features="results/{sample}/{encoder}/features.h5ad",
+        model=lambda w: f"results/{UNITS[w.sample]}/{w.encoder}/latent_model.npz",
+    output:
+        "results/{sample}/{encoder}/latents.h5ad",
+    log:
+        "logs/{sample}/{encoder}/embed_latents.log",
+    benchmark:
+        "benchmarks/{sample}/{encoder}/embed_latents.tsv"
+    params:
+        latents=config["latents"],
+        seed=config["seed"],
+        code=code_id("latents", "clustering"),
+    threads: 2
+    resources:
+        mem_mb=mem_mb(2000, 8),
+        runtime=120,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/embed_latents.py"

@@ -1,0 +1,76 @@
+LATENT_NUMBERS = range(1, config["latents"]["n_latents"] + 1)
+
+
+rule draw_maps:
+    """Draw latents, top genes and clusters over the tissue."""
+    input:
+        section="results/{sample}/{sample}.h5ad",
+        association="results/{sample}/{encoder}/association.parquet",
+    output:
+        latents="results/{sample}/{encoder}/figures/latents.png",
+        clusters="results/{sample}/{encoder}/figures/clusters.png",
+        latent=expand("results/{{sample}}/{{encoder}}/figures/latent_{k}.png", k=LATENT_NUMBERS),
+    log:
+        "logs/{sample}/{encoder}/draw_maps.log",
+    benchmark:
+        "benchmarks/{sample}/{encoder}/draw_maps.tsv"
+    params:
+        figures=config["figures"],
+        code=code_id("figures.section"),
+    resources:
+        mem_mb=mem_mb(2000, 10),
+        runtime=60,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/draw_maps.py"
+
+
+rule draw_charts:
+    """Draw embeddings, volcano plots and the summary of the latents."""
+    input:
+        section="results/{sample}/{sample}.h5ad",
+        association="results/{sample}/{encoder}/association.parquet",
+        summary="results/{sample}/{encoder}/latents.csv",
+    output:
+        embeddings="results/{sample}/{encoder}/figures/embeddings.png",
+        volcano="results/{sample}/{encoder}/figures/volcano.png",
+        variance="results/{sample}/{encoder}/figures/variance.png",
+    log:
+        "logs/{sample}/{encoder}/draw_charts.log",
+    benchmark:
+        "benchmarks/{sample}/{encoder}/draw_charts.tsv"
+    params:
+        figures=config["figures"],
+        code=code_id("figures.section"),
+    resources:
+        mem_mb=mem_mb(2000, 4),
+        runtime=30,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/draw_charts.py"
+
+
+rule draw_patches:
+    """Draw the extreme patches of each latent."""
+    input:
+        latents="results/{sample}/{encoder}/latents.h5ad",
+        features="results/{sample}/{encoder}/features.h5ad",
+        patches="results/{sample}/patches/patches.h5",
+    output:
+        expand("results/{{sample}}/{{encoder}}/figures/patches_{k}.png", k=LATENT_NUMBERS),
+    log:
+        "logs/{sample}/{encoder}/draw_patches.log",
+    benchmark:
+        "benchmarks/{sample}/{encoder}/draw_patches.tsv"
+    params:
+        figures=config["figures"],
+        code=code_id("figures.section"),
+    resources:
+        mem_mb=mem_mb(1000, 0.5),
+        runtime=30,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/draw_patches.py"

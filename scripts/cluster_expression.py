@@ -1,0 +1,31 @@
+"""Filter and normalise a section's counts and cluster its spots by expression."""
+
+from spadework.job import logged, whole_file
+
+with logged(snakemake.log[0]):
+    import anndata as ad
+    from spadework.clustering import categorical, cluster_and_embed
+    from spadework.expression import add_qc, filter_spots, normalize, read_clusters, reduce
+    from spadework.job import versions
+    from spadework.keys import Keys
+
+    p, sample = snakemake.params, snakemake.wildcards.sample
+    e = p.expression
+    adata = ad.read_h5ad(snakemake.input.section)
+    add_qc(adata, p.species)
+    adata = filter_spots(
+        adata, sample, min_counts=e["min_counts"], min_genes=e["min_genes"], max_pct_mt=e["max_pct_mt"]
+    )
+    adata = normalize(adata, sample, e["min_spots"])
+    reduce(adata, n_top_genes=e["n_top_genes"], n_pcs=e["n_pcs"], seed=p.seed)
+    clusters, adata.obsm[Keys.UMAP] = cluster_and_embed(
+        adata.obsm[Keys.PCA], n_neighbors=e["n_neighbors"], resolution=e["resolution"], seed=p.seed
+    )
+    adata.obs[Keys.CLUSTER] = categorical(clusters)
+    if snakemake.input.clusters:
+        adata.obs["leiden"] = adata.obs[Keys.CLUSTER]
+        adata.obs[Keys.CLUSTER] = read_clusters(snakemake.input.clusters[0], adata.obs_names, sample)
+    packages = ("scanpy", "anndata", "numpy", "scipy", "scikit-learn", "igraph", "umap-learn")
+    adata.uns[Keys.SPADE]["versions"] = versions(*packages)
+    with whole_file(snakemake.output[0]) as path:
+        adata.write_h5ad(path, compression="lzf")

@@ -1,0 +1,29 @@
+"""Merge all results of a section into its final AnnData."""
+
+from spadework.job import logged, whole_file
+
+with logged(snakemake.log[0]):
+    import json
+
+    import anndata as ad
+    import pandas as pd
+    from spadework.collect import EncoderResults, collect
+
+    i, p = snakemake.input, snakemake.params
+    encoders = [
+        EncoderResults(name, ad.read_h5ad(features), ad.read_h5ad(latents), pd.read_parquet(association))
+        for name, features, latents, association in zip(
+            p.encoders, i.features, i.latents, i.association, strict=True
+        )
+    ]
+    with open(i.preflight) as handle:
+        preflight = json.load(handle)
+    adata = collect(
+        ad.read_h5ad(i.expression),
+        pd.read_parquet(i.manifest),
+        encoders,
+        preflight=preflight,
+        parameters=p.parameters,
+    )
+    with whole_file(snakemake.output[0]) as path:
+        adata.write_h5ad(path, compression="lzf")

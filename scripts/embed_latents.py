@@ -1,0 +1,25 @@
+"""Project a section's features on its latents and embed and cluster them."""
+
+from spadework.job import logged, whole_file
+
+with logged(snakemake.log[0]):
+    import anndata as ad
+    from spadework.clustering import categorical, cluster_and_embed
+    from spadework.keys import Keys
+    from spadework.latents import LatentModel, tsne
+
+    p = snakemake.params
+    features, model = ad.read_h5ad(snakemake.input.features), LatentModel.load(snakemake.input.model)
+    scores = model.project(features.X)
+    out = ad.AnnData(obs=features.obs[[]])
+    out.obsm["pca"] = scores[:, : p.latents["n_latents"]]
+    out.obsm["tsne"] = tsne(
+        scores, perplexity=p.latents["perplexity"], seed=p.seed, threads=snakemake.threads
+    )
+    clusters, out.obsm["umap"] = cluster_and_embed(
+        scores, n_neighbors=p.latents["n_neighbors"], resolution=p.latents["resolution"], seed=p.seed
+    )
+    out.obs[Keys.IMAGE_CLUSTER] = categorical(clusters)
+    out.uns.update(model.describe(p.latents["n_latents"]))
+    with whole_file(snakemake.output[0]) as path:
+        out.write_h5ad(path)

@@ -1,0 +1,10 @@
+"""Download published weights and verify their checksum."""
+
+from spadework.job import logged
+
+with logged(snakemake.log[0]):
+    from pathlib import Path
+
+    from spadework.encoders.weights import fetch_weights
+
+    fetch_weights(snakemake.wildcards.encoder, Path(snakemake.output[0]), snakemake.params.mirror)

@@ -1,0 +1,439 @@
+"""Genes associated with image latents: linear models with moderated t, Pearson and Spearman.
+
+One linear model per gene, ``expression ~ 1 + latent`` (marginal) or ``~ 1 + all latents`` (joint), fitted for all
+genes at once from inner products, so that a sparse matrix stays sparse. Variances are moderated by empirical Bayes
+as in limma (Smyth 2004, Statistical Applications in Genetics and Molecular Biology 3:3; robust and trend off).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import betaln, digamma, hyp2f1, polygamma
+from scipy.stats import false_discovery_control, norm, rankdata
+from scipy.stats import t as student
+
+from spadework.errors import InputError
+from spadework.keys import Keys
+
+log = logging.getLogger("spadework")
+
+Design = Literal["marginal", "joint"]
+STATISTICS = ("coef", "coef_std", "r", "rho", "t", "p", "fdr")
+
+
+@dataclass(frozen=True)
+class Association:
+    """Results for all genes and latents.
+
+    Attributes
+    ----------
+    coef
+        Slope: expression units per unit of the latent.
+    coef_std
+        Slope of the standardised gene on the standardised latent.
+    r, rho
+        Pearson and Spearman correlation.
+    t, p
+        Moderated t statistic and its two-sided p-value.
+    fdr
+        Benjamini-Hochberg over genes, within each latent.
+    log10_p
+        log10 of p, exact where p itself underflows.
+    df_prior, var_prior
+        (latents,) the empirical Bayes prior of each model.
+
+    All but the last two are (genes, latents) float64; constant genes are NaN.
+    """
+
+    coef: NDArray[np.float64]
+    coef_std: NDArray[np.float64]
+    r: NDArray[np.float64]
+    rho: NDArray[np.float64]
+    t: NDArray[np.float64]
+    p: NDArray[np.float64]
+    fdr: NDArray[np.float64]
+    log10_p: NDArray[np.float64]
+    df_prior: NDArray[np.float64]
+    var_prior: NDArray[np.float64]
+
+
+def associate(
+    expression: sparse.csr_matrix | sparse.csc_matrix | NDArray[np.floating],
+    latents: NDArray[np.floating],
+    *,
+    design: Design = "marginal",
+    block: int = 2000,
+) -> Association:
+    """Associate every gene with every latent.
+
+    Parameters
+    ----------
+    expression
+        (spots, genes), sparse or dense.
+    latents
+        (spots, k).
+    design
+        ``marginal`` tests one latent at a time; ``joint`` puts all in one model, as the published script does.
+    block
+        Genes ranked at a time.
+
+    Raises
+    ------
+    ValueError
+        If there are too few spots for the model, a latent is constant or not finite, or latents are collinear.
+    """
+    latents = np.asarray(latents, np.float64)
+    _check(expression.shape[0], latents, design)
+    moments = gene_moments(expression, latents, block=block)
+    latent_norm = np.sqrt((moments.centred**2).sum(axis=0))
+    gene_norm = np.sqrt(moments.sum_of_squares)[:, None]
+    k = latents.shape[1]
+    coef, t, log10_p = (np.full(moments.products.shape, np.nan) for _ in range(3))
+    df_prior, var_prior = np.empty(k), np.empty(k)
+    for columns in [[j] for j in range(k)] if design == "marginal" else [list(range(k))]:
+        fit = fit_model(moments, columns)
+        coef[:, columns], t[:, columns], log10_p[:, columns] = fit.coef, fit.t, fit.log10_p
+        df_prior[columns], var_prior[columns] = fit.df_prior, fit.var_prior
+    # A table of doubles ends at 2e-308; log10_p goes on.
+    p = np.maximum(10.0**log10_p, np.finfo(float).tiny)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Association(
+            coef=coef,
+            coef_std=coef * latent_norm / gene_norm,
+            r=np.clip(moments.products / (gene_norm * latent_norm), -1, 1),
+            rho=moments.rho,
+            t=t,
+            p=p,
+            fdr=benjamini_hochberg(p),
+            log10_p=log10_p,
+            df_prior=df_prior,
+            var_prior=var_prior,
+        )
+
+
+def _check(n: int, latents: NDArray[np.float64], design: Design) -> None:
+    if latents.ndim != 2 or len(latents) != n:
+        raise ValueError(f"latents of shape {latents.shape} for {n} spots")
+    if not np.isfinite(latents).all():
+        raise ValueError("latents hold NaN or infinite values")
+    n_coefficients = 1 + (latents.shape[1] if design == "joint" else 1)
+    if n <= n_coefficients:
+        raise ValueError(f"{n} spots cannot fit a model of {n_coefficients} coefficients")
+    spread = latents.std(axis=0)
+    if (spread <= 1e-12 * np.maximum(np.abs(latents).max(axis=0), 1e-300)).any():
+        raise ValueError(f"latent {int(np.argmin(spread)) + 1} is constant")
+    if design == "joint":
+        standardised = (latents - latents.mean(axis=0)) / spread
+        if np.linalg.matrix_rank(standardised) < latents.shape[1]:
+            raise ValueError("latents are collinear: one of them is a combination of the others")
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What every linear model and correlation of a gene needs, summed over spots in double precision.
+
+    Attributes
+    ----------
+    centred
+        (spots, k) latents less their means. Centring makes the intercept implicit and keeps the digits that a
+        large mean would cost.
+    sum_of_squares
+        (genes,) about the gene's mean; exactly 0 for constant genes.
+    products
+        (genes, k) inner products with the centred latents.
+    rho
+        (genes, k) Spearman correlation.
+    """
+
+    centred: NDArray[np.float64]
+    sum_of_squares: NDArray[np.float64]
+    products: NDArray[np.float64]
+    rho: NDArray[np.float64]
+
+
+def gene_moments(
+    expression: sparse.csr_matrix | sparse.csc_matrix | NDArray[np.floating],
+    latents: NDArray[np.float64],
+    *,
+    block: int = 2000,
+) -> Moments:
+    """Go through the genes once, ``block`` at a time, without making a sparse matrix dense."""
+    centred = latents - latents.mean(axis=0)
+    ranks = rankdata(latents, axis=0) - (len(latents) + 1) / 2
+    by_gene = expression if isinstance(expression, np.ndarray) else sparse.csc_matrix(expression)
+    squares, products, rho = [], [], []
+    for start in range(0, expression.shape[1], block):
+        part = by_gene[:, start : start + block]
+        moments = _dense_moments if isinstance(part, np.ndarray) else _sparse_moments
+        values = moments(part, centred, ranks)
+        squares.append(values[0])
+        products.append(values[1])
+        rho.append(values[2])
+    return Moments(centred, np.concatenate(squares), np.concatenate(products), np.concatenate(rho))
+
+
+_Sums = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _dense_moments(
+    part: NDArray[np.floating], centred: NDArray[np.float64], ranks: NDArray[np.float64]
+) -> _Sums:
+    values = part.astype(np.float64)
+    values -= values.mean(axis=0)
+    varies = np.ptp(part, axis=0) > 0
+    gene_ranks = rankdata(part, axis=0) - (len(part) + 1) / 2
+    rho = _correlations(gene_ranks.T @ ranks, (gene_ranks**2).sum(axis=0), ranks, varies)
+    return np.where(varies, (values**2).sum(axis=0), 0.0), values.T @ centred, rho
+
+
+def _sparse_moments(
+    part: sparse.csc_matrix, centred: NDArray[np.float64], ranks: NDArray[np.float64]
+) -> _Sums:
+    """Sum over stored values only; the zeros of a gene are one tie, whose rank follows from their number."""
+    n = part.shape[0]
+    data = part.data.astype(np.float64)
+    stored = np.diff(part.indptr)
+    squares, rank_squares = np.zeros(part.shape[1]), np.zeros(part.shape[1])
+    varies = np.zeros(part.shape[1], bool)
+    shifted = np.empty(len(data))
+    for j in np.flatnonzero(stored):
+        where = slice(part.indptr[j], part.indptr[j + 1])
+        values = data[where]
+        n_zero = n - len(values)
+        rank = _mean_ranks(values)
+        varies[j] = values.min() != values.max() if n_zero == 0 else bool(values.any())
+        mean = values.sum() / n
+        squares[j] = ((values - mean) ** 2).sum() + n_zero * mean**2
+        # Zeros rank between the negative and the positive values.
+        zero_rank = (values < 0).sum() + (n_zero + 1) / 2
+        rank[values >= 0] += n_zero
+        middle = (n + 1) / 2
+        rank_squares[j] = ((rank - middle) ** 2).sum() + n_zero * (zero_rank - middle) ** 2
+        # Latent ranks are centred, so ranks may be counted from that of zero, which is then 0 itself.
+        shifted[where] = rank - zero_rank
+    squares[~varies] = 0.0
+    products = sparse.csc_matrix((data, part.indices, part.indptr), shape=part.shape).T @ centred
+    rank_products = sparse.csc_matrix((shifted, part.indices, part.indptr), shape=part.shape).T @ ranks
+    return squares, products, _correlations(rank_products, rank_squares, ranks, varies)
+
+
+def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1, ties averaged: scipy's ``rankdata`` without its cost per call."""
+    order = np.argsort(values)
+    ordered = values[order]
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    last = np.r_[first[1:], len(values)]
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat((first + 1 + last) / 2, last - first)
+    return ranks
+
+
+def _correlations(
+    products: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    ranks: NDArray[np.float64],
+    varies: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    squares = np.where(varies, squares, np.nan)
+    return np.clip(products / np.sqrt(squares[:, None] * (ranks**2).sum(axis=0)), -1, 1)
+
+
+@dataclass(frozen=True)
+class ModelFit:
+    """One design fitted to all genes: (genes, columns) arrays and the prior; constant genes are NaN."""
+
+    coef: NDArray[np.float64]
+    t: NDArray[np.float64]
+    log10_p: NDArray[np.float64]
+    df_prior: float
+    var_prior: float
+
+
+def fit_model(moments: Moments, columns: list[int]) -> ModelFit:
+    """Fit ``gene ~ 1 + latents[columns]`` to all genes and moderate the variances.
+
+    Constant genes take no part, neither in the result nor in the prior (limma lets them into the prior, where
+    a few hundred of them wreck it).
+    """
+    design = moments.centred[:, columns]
+    upper = np.linalg.qr(design, mode="r")
+    inverse = np.linalg.inv(upper)
+    effects = moments.products[:, columns] @ inverse
+    coef = effects @ inverse.T
+    df = len(design) - 1 - len(columns)
+    varies = moments.sum_of_squares > 0
+    variance = np.maximum(moments.sum_of_squares - (effects**2).sum(axis=1), 0.0) / df
+    df_prior, var_prior = fit_prior(variance[varies], df)
+    posterior = posterior_variance(variance, df, df_prior, var_prior)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = coef / np.sqrt(posterior[:, None] * (inverse**2).sum(axis=1))
+    # As in limma, no gene is credited with more than all residual degrees of freedom there are.
+    log10_p = two_sided_log10_p(t, min(df + df_prior, float(df * varies.sum())))
+    for array in (coef, t, log10_p):
+        array[~varies] = np.nan
+    return ModelFit(coef, t, log10_p, df_prior, var_prior)
+
+
+def fit_prior(variance: NDArray[np.float64], df: float) -> tuple[float, float]:
+    """Estimate the prior of gene variances by moments of their logarithms (limma's ``fitFDist``).
+
+    Parameters
+    ----------
+    variance
+        (genes,) residual variances, each on ``df`` degrees of freedom.
+
+    Returns
+    -------
+    df_prior, var_prior
+        ``df_prior`` is infinite where the variances scatter no more than chance allows.
+    """
+    if len(variance) == 0:
+        return 0.0, 1.0
+    if len(variance) == 1:
+        return 0.0, float(variance[0])
+    positive = np.maximum(variance, 0)
+    median = np.median(positive)
+    # limma lifts zero variances so that their logarithm exists.
+    positive = np.maximum(positive, 1e-5 * (median if median > 0 else 1.0))
+    e = np.log(positive) - digamma(df / 2) + np.log(df / 2)
+    scatter = e.var(ddof=1) - polygamma(1, df / 2)
+    if scatter <= 0:
+        return np.inf, float(positive.mean())
+    df_prior = 2 * trigamma_inverse(float(scatter))
+    return df_prior, float(np.exp(e.mean() + digamma(df_prior / 2) - np.log(df_prior / 2)))
+
+
+def posterior_variance(
+    variance: NDArray[np.float64], df: float, df_prior: float, var_prior: float
+) -> NDArray[np.float64]:
+    """Shrink variances towards the prior (limma's ``squeezeVar``)."""
+    if np.isinf(df_prior):
+        return np.full_like(variance, var_prior)
+    return (df * variance + df_prior * var_prior) / (df + df_prior)
+
+
+def trigamma_inverse(x: float) -> float:
+    """Solve trigamma(y) = x for y by Newton's method on 1/trigamma, which is nearly linear (Smyth 2004)."""
+    if x > 1e7:
+        return float(1 / np.sqrt(x))
+    if x < 1e-6:
+        return 1 / x
+    y = 0.5 + 1 / x
+    for _ in range(50):
+        value = float(polygamma(1, y))
+        step = value * (1 - value / x) / float(polygamma(2, y))
+        y += step
+        if -step / y < 1e-8:
+            break
+    return float(y)
+
+
+def two_sided_log10_p(t: NDArray[np.float64], df: float) -> NDArray[np.float64]:
+    """log10 of the two-sided p-value of a t statistic, also where p itself underflows.
+
+    Far out, the incomplete beta function is its leading term times a hypergeometric series.
+    """
+    size = np.abs(t)
+    if np.isinf(df):
+        return (norm.logsf(size) + np.log(2)) / np.log(10)
+    p = 2 * student.sf(size, df)
+    with np.errstate(divide="ignore"):
+        log_p = np.log(p)
+    far = p < 1e-290
+    x = df / (df + size[far] ** 2)
+    series = np.log(hyp2f1((df + 1) / 2, 1.0, df / 2 + 1, x))
+    log_p[far] = df / 2 * np.log(x) + 0.5 * np.log1p(-x) - np.log(df / 2) - betaln(df / 2, 0.5) + series
+    return log_p / np.log(10)
+
+
+def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """False discovery rate (Benjamini & Hochberg 1995) within each column; NaN is not counted as a test."""
+    out = np.full_like(p, np.nan)
+    for j in range(p.shape[1]):
+        tested = np.isfinite(p[:, j])
+        if tested.any():
+            out[tested, j] = false_discovery_control(p[tested, j])
+    return out
+
+
+def to_table(
+    result: Association, genes: pd.DataFrame, mean: NDArray[np.float64], n_spots: NDArray[np.integer]
+) -> pd.DataFrame:
+    """Lay the results out as one row per gene and latent, strongest first within each latent.
+
+    Parameters
+    ----------
+    genes
+        (genes,) table by name, with ``gene_ids``.
+    mean, n_spots
+        (genes,) mean expression and number of spots with the gene.
+    """
+    frames = []
+    for j in range(result.coef.shape[1]):
+        frame = pd.DataFrame(
+            {
+                "latent": j + 1,
+                "gene": genes.index.to_numpy(str),
+                "gene_id": genes[Keys.GENE_IDS].to_numpy(str),
+                "mean_expression": mean,
+                "n_spots": n_spots,
+                **{name: getattr(result, name)[:, j] for name in STATISTICS},
+                "log10_p": result.log10_p[:, j],
+            }
+        )
+        frames.append(frame.sort_values("log10_p", kind="stable", na_position="last"))
+    return pd.concat(frames, ignore_index=True)
+
+
+
+def associate_section(
+    section: ad.AnnData, latents: ad.AnnData, sample: str, *, design: Design, min_spots_fraction: float
+) -> pd.DataFrame:
+    """Associate the genes of a section with its latents, joined by barcode.
+
+    Parameters
+    ----------
+    section
+        AnnData of the expression stage, log-normalised ``X``.
+    latents
+        AnnData of the embedding stage with ``obsm["pca"]``.
+    min_spots_fraction
+        Genes found in a smaller share of the spots are not tested.
+
+    Raises
+    ------
+    InputError
+        If no gene is left to test, or the latents cannot be modelled.
+    """
+    n_spots = section.X.getnnz(axis=0)
+    tested = n_spots >= max(1, min_spots_fraction * section.n_obs)
+    if not tested.any():
+        raise InputError(
+            sample,
+            None,
+            found=f"no gene in at least {min_spots_fraction:.0%} of {section.n_obs} spots",
+            expected="genes to test",
+            remedy="lower association.min_spots_fraction",
+        )
+    log.info("%s: testing %d of %d genes in %d spots", sample, tested.sum(), section.n_vars, section.n_obs)
+    expression = sparse.csc_matrix(section.X)[:, np.flatnonzero(tested)]
+    try:
+        result = associate(expression, latents[section.obs_names].obsm["pca"], design=design)
+    except ValueError as error:
+        raise InputError(
+            sample,
+            None,
+            found=str(error),
+            expected="latents that vary, and more spots than coefficients",
+            remedy="look at the image and the preflight overlay; lower latents.n_latents for very small sections",
+        ) from error
+    mean = np.asarray(expression.mean(axis=0)).ravel()
+    return to_table(result, section.var[tested], mean, n_spots[tested])

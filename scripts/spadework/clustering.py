@@ -1,0 +1,57 @@
+"""Neighbour graph, Leiden clusters and UMAP: the same steps for genes and for image latents."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spadework.job import without_tensorflow
+
+
+def cluster_and_embed(
+    representation: NDArray[np.floating], *, n_neighbors: int, resolution: float, seed: int
+) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Cluster spots by Leiden on their nearest-neighbour graph, and embed the graph by UMAP.
+
+    Parameters
+    ----------
+    representation
+        (n, k): principal components of expression or of image features.
+    n_neighbors
+        Neighbours per spot; lowered to n - 1 where there are fewer spots.
+
+    Returns
+    -------
+    clusters
+        (n,) str, ``"0"`` the largest.
+    embedding
+        (n, 2) float32.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than four spots.
+    """
+    if len(representation) < 4:
+        raise ValueError(f"clusters of {len(representation)} spots; at least 4 are needed")
+    without_tensorflow()
+    import scanpy as sc
+
+    adata = ad.AnnData(np.asarray(representation, np.float32))
+    sc.pp.neighbors(adata, n_neighbors=min(n_neighbors, adata.n_obs - 1), use_rep="X", random_state=seed)
+    sc.tl.leiden(
+        adata, resolution=resolution, flavor="igraph", n_iterations=-1, directed=False, random_state=seed
+    )
+    sc.tl.umap(adata, random_state=seed, init_pos="spectral" if adata.n_obs > 12 else "random")
+    return adata.obs["leiden"].to_numpy(str), adata.obsm["X_umap"].astype(np.float32)
+
+
+def categorical(labels: pd.Series | NDArray) -> pd.Categorical:
+    """Make labels categorical, numbers in numeric order."""
+    values = pd.Series(labels).astype(str)
+    unique = values.unique()
+    numeric = pd.to_numeric(pd.Series(unique), errors="coerce")
+    order = unique[np.argsort(numeric)] if numeric.notna().all() else sorted(unique)
+    return pd.Categorical(values, categories=list(order))

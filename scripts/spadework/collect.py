@@ -1,0 +1,112 @@
+"""Merge the results of all stages of a section into its final AnnData."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from spadework.association import STATISTICS
+from spadework.keys import Keys
+
+
+@dataclass(frozen=True)
+class EncoderResults:
+    """What one encoder gave.
+
+    Attributes
+    ----------
+    features
+        AnnData (patches, d) with the encoder's description in ``uns["encoder"]``.
+    latents
+        AnnData of the same patches with ``obsm`` pca, tsne, umap, ``obs["image_cluster"]`` and the model in ``uns``.
+    association
+        Table of :func:`spadework.association.to_table`.
+    """
+
+    name: str
+    features: ad.AnnData
+    latents: ad.AnnData
+    association: pd.DataFrame
+
+
+def collect(
+    expression: ad.AnnData,
+    manifest: pd.DataFrame,
+    encoders: list[EncoderResults],
+    *,
+    preflight: dict[str, Any],
+    parameters: dict[str, Any],
+) -> ad.AnnData:
+    """Join everything by barcode; the spots are those of the expression stage.
+
+    Parameters
+    ----------
+    manifest
+        Patch manifest by barcode.
+    encoders
+        The headline encoder first.
+
+    Raises
+    ------
+    KeyError
+        If a spot has no patch.
+    """
+    adata = expression.copy()
+    rows = manifest.loc[adata.obs_names]
+    adata.obs[Keys.TISSUE_FRACTION] = rows["tissue_fraction"].to_numpy()
+    adata.obs[Keys.PADDED_FRACTION] = rows["padded_fraction"].to_numpy()
+    spade = dict(adata.uns[Keys.SPADE])
+    for result in encoders:
+        features, latents = result.features[adata.obs_names], result.latents[adata.obs_names]
+        adata.obsm[Keys.features(result.name)] = np.asarray(features.X, np.float32)
+        for kind in ("pca", "tsne", "umap"):
+            adata.obsm[Keys.latents(result.name, kind)] = np.asarray(latents.obsm[kind], np.float32)
+        adata.obs[Keys.image_cluster(result.name, encoders[0].name)] = latents.obs[Keys.IMAGE_CLUSTER]
+        for statistic, values in association_matrices(result.association, adata.var_names).items():
+            adata.varm[Keys.association(result.name, statistic)] = values
+        spade[result.name] = {"encoder": dict(result.features.uns["encoder"])} | {
+            key: result.latents.uns[key]
+            for key in ("variance_ratio", "variance", "components", "mean", "scale", "fitted_on")
+        }
+    image = preflight["image"]
+    spade["patch"] = {
+        "image": image["source"],
+        "image_file": image["file"],
+        "um_per_px": np.asarray(image["um_per_px"], float),
+        "width_px": int(rows["width_px"].iloc[0]),
+        "height_px": int(rows["height_px"].iloc[0]),
+        "width_um": float(rows["width_um"].iloc[0]),
+        "height_um": float(rows["height_um"].iloc[0]),
+    }
+    spade["encoders"] = np.array([r.name for r in encoders])
+    spade["preflight"] = preflight["status"]
+    # JSON text: AnnData files hold no missing values in nested dictionaries, a configuration does.
+    spade["parameters"] = json.dumps(parameters, sort_keys=True)
+    adata.uns[Keys.SPADE] = spade
+    return adata
+
+
+def association_matrices(table: pd.DataFrame, genes: pd.Index) -> dict[str, np.ndarray]:
+    """Turn the long table into (genes, latents) float64 matrices, NaN where a gene was not tested."""
+    latents = np.sort(table["latent"].unique())
+    return {
+        statistic: table.pivot(index="gene", columns="latent", values=statistic)
+        .reindex(index=genes, columns=latents)
+        .to_numpy(float)
+        for statistic in STATISTICS
+    }
+
+
+def seeded_note(encoder: dict[str, Any]) -> str:
+    """Return the warning that every picture of random-weight features carries, or nothing."""
+    if encoder.get("weights") != "seeded":
+        return ""
+    return (
+        "Random network weights (encoder.weights: seeded): these latents show that the workflow runs, not what a "
+        "trained network sees."
+    )

@@ -1,0 +1,1 @@
+"""Encoders: from image patches to feature vectors."""

@@ -1,0 +1,55 @@
+"""Encode a patch file, block by block."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from spadework.encoders.base import Encoder
+from spadework.errors import SpadeworkError
+from spadework.patch_file import PatchFile
+
+log = logging.getLogger("spadework")
+
+
+def encode_file(encoder: Encoder, path: str | Path) -> ad.AnnData:
+    """Encode all patches of a file.
+
+    Returns
+    -------
+    anndata.AnnData
+        (patches, dim) float32 by barcode, with the encoder's description in ``uns["encoder"]``.
+    """
+    patches = PatchFile(path)
+    log.info("encoding %d patches of %d px with %s", len(patches), patches.px, encoder.describe())
+    features = np.empty((len(patches), encoder.dim), np.float32)
+    with tqdm(total=len(patches), desc=encoder.name, mininterval=5, ascii=True, unit="patch") as progress:
+        start = 0
+        for block in patches.blocks(encoder.batch_size):
+            features[start : start + len(block)] = encoder.encode(block)
+            start += len(block)
+            progress.update(len(block))
+    adata = ad.AnnData(features, obs=pd.DataFrame(index=patches.barcodes))
+    adata.uns["encoder"] = encoder.describe() | {"same_units": encoder.same_units}
+    return adata
+
+
+def check_gpu_offer(device: str, offered: int) -> None:
+    """Refuse to run on a GPU that the profile did not offer.
+
+    Raises
+    ------
+    SpadeworkError
+        If ``encoder.device`` is ``gpu`` and the job holds no GPU: two such jobs would share one.
+    """
+    if device == "gpu" and not offered:
+        raise SpadeworkError(
+            "config: encoder.device: gpu\n  found:    the profile in use offers no GPU to this job\n"
+            "  expected: resources: gpu=1 or more\n"
+            "  fix:      add --resources gpu=1 (the number of GPUs of this machine), or use a profile with GPUs"
+        )

@@ -1,0 +1,1 @@
+"""Figures of the workflow; each module draws, none reads files."""

@@ -1,0 +1,169 @@
+"""Figures without a tissue: embeddings, volcano plots, explained variance, extreme patches."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from spadework.figures.style import category_colours
+
+
+INDEPENDENCE_NOTE = (
+    "p-values as published: they take spots as independent and ignore sequencing depth, so read them as a ranking."
+)
+
+
+def embeddings(
+    coordinates: dict[str, NDArray[np.floating]], labels: dict[str, pd.Series], heading: str
+) -> Figure:
+    """Scatter each embedding once per labelling, with a categorical legend per row.
+
+    Parameters
+    ----------
+    coordinates
+        Name of the embedding -> (n, 2).
+    labels
+        Title -> (n,) categorical.
+    """
+    figure, axes = plt.subplots(
+        len(labels), len(coordinates), figsize=(4.6 * len(coordinates) + 1.2, 4 * len(labels)), layout="constrained",
+        squeeze=False,
+    )  # fmt: skip
+    for row, (title, values) in zip(axes, labels.items(), strict=True):
+        categories = list(values.cat.categories.astype(str))
+        colours = category_colours(categories)
+        for ax, (name, xy) in zip(row, coordinates.items(), strict=True):
+            size = float(np.clip(6000 / len(xy), 1, 22))
+            for category in categories:
+                members = (values.astype(str) == category).to_numpy()
+                ax.scatter(*xy[members].T, s=size, color=colours[category], label=category, linewidths=0)
+            ax.set(title=f"{name}, {title}", xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
+        row[-1].legend(
+            loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=max(1.0, 5 / np.sqrt(size)), fontsize=8,
+            ncols=1 + len(categories) // 18,
+        )  # fmt: skip
+    figure.suptitle(heading)
+    return figure
+
+
+def volcano(table: pd.DataFrame, latents: list[int], fdr: float, top_genes: int, heading: str) -> Figure:
+    """One volcano plot per latent: standardised coefficient against p.
+
+    Parameters
+    ----------
+    table
+        The association table, one row per gene and latent.
+    fdr
+        Genes below this false discovery rate are coloured.
+    top_genes
+        Genes named at each side.
+    """
+    columns = min(3, len(latents))
+    rows = -(-len(latents) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4.2 * columns, 3.6 * rows), layout="constrained", squeeze=False
+    )
+    for ax in axes.flat[len(latents) :]:
+        ax.set_visible(False)
+    for ax, latent in zip(axes.flat, latents, strict=False):
+        _one_volcano(ax, table[(table["latent"] == latent) & table["t"].notna()], latent, fdr, top_genes)
+    figure.suptitle(heading)
+    return figure
+
+
+def _one_volcano(ax: Axes, rows: pd.DataFrame, latent: int, fdr: float, top_genes: int) -> None:
+    x, y = rows["coef_std"].to_numpy(), -rows["log10_p"].to_numpy()
+    hit = (rows["fdr"] < fdr).to_numpy()
+    up, down = hit & (x > 0), hit & (x < 0)
+    for members, colour in ((~hit, "#BBBBBB"), (down, "#2166AC"), (up, "#B2182B")):
+        ax.scatter(x[members], y[members], s=5, color=colour, linewidths=0, rasterized=True)
+    ax.axvline(0, color="#888888", lw=0.6)
+    for side, members in ((1, x > 0), (-1, x < 0)):
+        best = np.flatnonzero(members)[np.argsort(-y[members], kind="stable")][:top_genes]
+        _name_points(ax, x[best], y[best], rows["gene"].to_numpy()[best], side)
+    ax.margins(x=0.28, y=0.08)
+    ax.set_ylim(bottom=0)
+    ax.set(
+        title=f"latent {latent}: {down.sum()} down, {up.sum()} up (FDR < {fdr:g})",
+        xlabel="standardised coefficient",
+        ylabel="−log10 p",
+    )
+
+
+def _name_points(ax: Axes, x: NDArray, y: NDArray, names: NDArray, side: int) -> None:
+    """Write names beside points, pushed apart so that none covers another."""
+    span = max(float(ax.dataLim.height), 1e-9)
+    lowest = np.inf
+    for xi, yi, name in zip(x, y, names, strict=True):
+        at = min(yi, lowest - 0.06 * span)
+        lowest = at
+        ax.annotate(
+            name, (xi, yi), (xi + side * 0.02, at), fontsize=7, ha="left" if side > 0 else "right", va="center",
+            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#666666", "shrinkA": 0, "shrinkB": 1},
+        )  # fmt: skip
+
+
+def latent_summary(summary: pd.DataFrame, heading: str) -> Figure:
+    """Explained variance, and what each latent goes along with, as two panels.
+
+    Parameters
+    ----------
+    summary
+        One row per latent: ``variance_ratio``, ``moran_i``, ``r_log10_umi``, ``r_tissue_fraction``.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
+    x = summary["latent"].to_numpy()
+    ratio = 100 * summary["variance_ratio"].to_numpy()
+    left.bar(x, ratio, color="#4C72B0")
+    left.plot(x, np.cumsum(ratio), "o-", color="#333333", ms=4, lw=1, label="cumulative")
+    for xi, value in zip(x, ratio, strict=True):
+        left.annotate(f"{value:.1f}", (xi, value), (0, 2), textcoords="offset points", ha="center", fontsize=7)
+    left.set(title="explained variance", xlabel="latent", ylabel="% of feature variance", xticks=x)
+    left.set_ylim(0, min(105, np.cumsum(ratio)[-1] * 1.12))
+    left.legend(loc="center right")
+    series = {
+        "r_log10_umi": ("correlation with log10 UMI", "#D55E00"),
+        "r_tissue_fraction": ("correlation with tissue fraction", "#009E73"),
+        "moran_i": ("Moran's I (spatial autocorrelation)", "#7F7F7F"),
+    }
+    for i, (column, (label, colour)) in enumerate(series.items()):
+        right.bar(x + (i - 1) * 0.27, summary[column], width=0.25, color=colour, label=label)
+    right.axhline(0, color="black", lw=0.6)
+    right.set(title="what each latent goes along with", xlabel="latent", xticks=x, ylim=(-1.05, 1.05))
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize=8, ncols=3)
+    figure.suptitle(heading)
+    return figure
+
+
+def contact_sheet(
+    low: NDArray[np.uint8], high: NDArray[np.uint8], low_values: NDArray, high_values: NDArray, heading: str
+) -> Figure:
+    """The patches at both ends of a latent: lowest in the upper rows, highest in the lower.
+
+    Parameters
+    ----------
+    low, high
+        (n, h, w, 3) uint8, most extreme first.
+    """
+    n = len(low)
+    columns = min(n, 8)
+    rows = -(-n // columns)
+    figure = plt.figure(figsize=(1.45 * columns, 1.6 * 2 * rows + 0.8), layout="constrained")
+    upper, lower = figure.subfigures(2, 1)
+    for part, patches, values, title, colour in (
+        (upper, low, low_values, "lowest", "#2166AC"),
+        (lower, high, high_values, "highest", "#B2182B"),
+    ):
+        part.suptitle(title, color=colour, fontsize=10, x=0.01, ha="left")
+        axes = part.subplots(rows, columns, squeeze=False).ravel()
+        for ax in axes:
+            ax.axis("off")
+        for ax, patch, value in zip(axes, patches, values, strict=False):
+            ax.imshow(patch, interpolation="nearest" if patch.shape[0] < 64 else "antialiased")
+            ax.set_title(f"{value:.3g}", fontsize=7, pad=2)
+    figure.suptitle(heading)
+    return figure

@@ -1,0 +1,121 @@
+"""All figures of one section, from its final AnnData and tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spadework.collect import seeded_note
+from spadework.figures import charts, maps
+from spadework.figures.style import finish
+from spadework.keys import Keys
+from spadework.patch_file import PatchFile
+
+
+def draw_maps(
+    section: ad.AnnData,
+    table: pd.DataFrame,
+    sample: str,
+    encoder: str,
+    *,
+    outputs: dict[str, str],
+    latent_files: list[str],
+    figures: dict[str, Any],
+) -> None:
+    """Draw latents, each latent with its top genes, and clusters.
+
+    Parameters
+    ----------
+    outputs
+        Paths of ``latents`` and ``clusters``.
+    latent_files
+        One path per latent.
+    """
+    spade = section.uns[Keys.SPADE]
+    canvas = maps.section_canvas(section.uns[Keys.SPATIAL][sample], spade["lattice"], section.obsm[Keys.SPATIAL])
+    latents = np.asarray(section.obsm[Keys.latents(encoder, "pca")])
+    ratio = np.asarray(spade[encoder]["variance_ratio"])
+    note = seeded_note(spade[encoder]["encoder"])
+    heading = f"{sample}: {encoder} latents"
+    finish(maps.all_latents(canvas, latents, ratio, heading), outputs["latents"], figures["dpi"], note)
+    image_cluster = Keys.image_cluster(encoder, str(spade["encoders"][0]))
+    page = maps.clusters_over_tissue(canvas, section.obs, image_cluster, f"{sample}: clusters")
+    finish(page, outputs["clusters"], figures["dpi"], note)
+    for j, path in enumerate(latent_files):
+        genes = [
+            (f"{row.gene}  r = {row.r:+.2f}", _expression(section, row.gene))
+            for row in top_genes(table, j + 1, figures["top_genes"]).itertuples()
+        ]
+        title = f"latent {j + 1} ({ratio[j]:.1%} of variance)"
+        page = maps.latent_with_genes(
+            canvas, latents[:, j], genes, title, f"{sample}: {encoder} latent {j + 1} and its strongest genes"
+        )
+        finish(page, path, figures["dpi"], note)
+
+
+def top_genes(table: pd.DataFrame, latent: int, n: int) -> pd.DataFrame:
+    """Return the n genes of largest absolute standardised coefficient among the strongest p-values of a latent."""
+    rows = table[(table["latent"] == latent) & table["t"].notna()]
+    return rows.loc[rows["coef_std"].abs().sort_values(ascending=False, kind="stable").index[:n]]
+
+
+def draw_charts(
+    section: ad.AnnData,
+    table: pd.DataFrame,
+    summary: pd.DataFrame,
+    sample: str,
+    encoder: str,
+    *,
+    outputs: dict[str, str],
+    figures: dict[str, Any],
+) -> None:
+    """Draw embeddings, volcano plots and the summary of the latents."""
+    spade = section.uns[Keys.SPADE]
+    note = seeded_note(spade[encoder]["encoder"])
+    coordinates = {
+        name: np.asarray(section.obsm[Keys.latents(encoder, kind)])
+        for name, kind in (("t-SNE", "tsne"), ("UMAP", "umap"))
+    }
+    labels = {
+        "expression clusters": section.obs[Keys.CLUSTER],
+        "image clusters": section.obs[Keys.image_cluster(encoder, str(spade["encoders"][0]))],
+    }
+    page = charts.embeddings(coordinates, labels, f"{sample}: {encoder} latents")
+    finish(page, outputs["embeddings"], figures["dpi"], note)
+    page = charts.volcano(
+        table, summary["latent"].tolist(), figures["fdr"], figures["top_genes"], f"{sample}: genes by {encoder} latent"
+    )
+    finish(page, outputs["volcano"], figures["dpi"], " ".join([charts.INDEPENDENCE_NOTE, note]).strip())
+    page = charts.latent_summary(summary, f"{sample}: {encoder} latents")
+    finish(page, outputs["variance"], figures["dpi"], note)
+
+
+def draw_contact_sheets(
+    latents: ad.AnnData,
+    description: dict[str, Any],
+    patches: str,
+    sample: str,
+    encoder: str,
+    *,
+    outputs: list[str],
+    figures: dict[str, Any],
+) -> None:
+    """Draw the extreme patches of each latent."""
+    file = PatchFile(patches)
+    values = np.asarray(latents[file.barcodes].obsm["pca"])
+    for j, path in enumerate(outputs):
+        order = np.argsort(values[:, j], kind="stable")
+        n = min(figures["n_extreme"], len(order) // 2)
+        low, high = order[:n], order[::-1][:n]
+        page = charts.contact_sheet(
+            file.take(low), file.take(high), values[low, j], values[high, j], f"{sample}: {encoder} latent {j + 1}"
+        )
+        finish(page, path, figures["dpi"], seeded_note(description))
+
+
+def _expression(section: ad.AnnData, gene: str) -> NDArray[np.float32]:
+    return np.asarray(section[:, gene].X.todense(), np.float32).ravel()

@@ -1,0 +1,70 @@
+"""From files to the AnnData every later stage starts from."""
+
+from __future__ import annotations
+
+import logging
+
+import anndata as ad
+
+from spadework.images import SlideImage, open_image
+from spadework.job import file_digest
+from spadework.keys import Keys
+from spadework.readers import locate, read_section
+from spadework.samples import Sample
+from spadework.section import Section, keep_tissue, to_anndata
+
+log = logging.getLogger("spadework")
+
+HIRES_PX, LOWRES_PX = 2000, 600
+
+
+def ingest(sample: Sample, bin_um: int) -> ad.AnnData:
+    """Read a section, keep the spots on tissue, and make sure there is an image to look at.
+
+    Every barcode of the matrix is accounted for in ``uns["spade"]["left_out"]`` and in the log.
+
+    Raises
+    ------
+    spadework.errors.InputError
+        If the input cannot be used.
+    """
+    section = read_section(sample, bin_um)
+    n_read = len(section.positions)
+    section = keep_tissue(section)
+    if "hires" not in section.images and section.fullres is not None:
+        add_overviews(section, open_image(section.fullres, sample.name, sample.channels))
+    section.scalefactors.setdefault(
+        "spot_diameter_fullres", section.lattice.spot_um / section.lattice.um_per_px
+    )
+    log.info("%s: %s, %d barcodes with a position, %d on tissue, %d genes", sample.name, section.platform, n_read,
+             len(section.positions), len(section.genes))
+    for reason, n in section.left_out.items():
+        log.info("%s: left out: %s: %d", sample.name, reason, n)
+    for note in section.notes:
+        log.warning("%s: %s", sample.name, note)
+    adata = to_anndata(section)
+    adata.uns[Keys.SPADE]["digests"] = digests(sample, bin_um)
+    adata.obs["sample"] = sample.name
+    for column in ("group", *sample.extra):
+        value = sample.extra.get(column, sample.group)
+        if value:
+            adata.obs[column] = value
+    adata.obs = adata.obs.astype({c: "category" for c in adata.obs.columns if adata.obs[c].dtype == object})
+    return adata
+
+
+def add_overviews(section: Section, image: SlideImage) -> None:
+    """Derive ``hires`` and ``lowres`` from the full-resolution image, sized as Space Ranger does."""
+    for kind, longest in (("hires", HIRES_PX), ("lowres", LOWRES_PX)):
+        if kind not in section.images:
+            overview = image.overview(longest)
+            section.images[kind] = overview
+            section.image_source[kind] = f"derived from {section.fullres.name if section.fullres else 'image'}"
+            section.scalefactors[f"tissue_{kind}_scalef"] = overview.shape[1] / image.width
+
+
+def digests(sample: Sample, bin_um: int) -> dict[str, str]:
+    """SHA-256 of every input file, by name."""
+    files = locate(sample, bin_um)
+    paths = [*files.counts_inputs(), *([files.fullres] if files.fullres else [])]
+    return {path.name: file_digest(path) for path in paths}

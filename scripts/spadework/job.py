@@ -1,0 +1,121 @@
+"""What every job needs: a log that holds its output, whole files or none, and a code fingerprint."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+from spadework.errors import SpadeworkError
+
+PACKAGE = Path(__file__).parent
+log = logging.getLogger("spadework")
+
+
+@contextmanager
+def logged(path: str | Path) -> Iterator[None]:
+    """Send stdout and stderr, native libraries included, to a log file for the rest of the block.
+
+    A :class:`SpadeworkError` is written as its message alone and ends the job with status 1; other exceptions
+    keep their traceback.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+    )
+    started = time.perf_counter()
+    try:
+        yield
+    except SpadeworkError as error:
+        print(f"\nspadework stopped at {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    log.info("done in %.1f s", time.perf_counter() - started)
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and rename it when the block ends well.
+
+    A job that dies half way leaves nothing that looks like a finished result.
+    """
+    path = Path(path)
+    # The suffix stays last: writers choose their format by it.
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def without_tensorflow() -> None:
+    """Keep ``import umap`` (which scanpy does too) from loading TensorFlow for a class nobody uses here."""
+    sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
+
+
+def _imports_of(module: Path) -> set[Path]:
+    """Find the files of the package modules that a package module imports, directly."""
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.split(".")[0] == PACKAGE.name:
+                found |= _module_files(name)
+    return found
+
+
+def _module_files(name: str) -> set[Path]:
+    base = PACKAGE.parent.joinpath(*name.split("."))
+    return {p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()}
+
+
+def code_id(*modules: str) -> str:
+    """Fingerprint package modules and all they import from the package.
+
+    Snakemake sees a changed script but not a changed module behind it; as a parameter of a rule, this makes an
+    edit re-run exactly what depends on it.
+
+    Parameters
+    ----------
+    modules
+        Names below ``spadework``, such as ``"patches"`` or ``"encoders.registry"``.
+    """
+    todo = [path for name in modules for path in _module_files(f"{PACKAGE.name}.{name}")]
+    seen: set[Path] = set()
+    while todo:
+        path = todo.pop()
+        if path not in seen:
+            seen.add(path)
+            todo += _imports_of(path)
+    digest = hashlib.sha256()
+    for path in sorted(seen):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file as ``sha256:<hex>``."""
+    with open(path, "rb") as handle:
+        return f"sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the installed versions of packages, by distribution name."""
+    return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in packages}

@@ -1,0 +1,49 @@
+"""Names of everything stored in an AnnData, in one place."""
+
+from __future__ import annotations
+
+
+class Keys:
+    """Keys of the final AnnData (``results/{sample}/{sample}.h5ad``) and of the stages before it."""
+
+    COUNTS = "counts"  # layers: raw integer counts
+    SPATIAL = "spatial"  # obsm and uns, the squidpy convention
+    SPADE = "spade"  # uns: everything this workflow records about itself
+
+    IN_TISSUE = "in_tissue"
+    ARRAY_ROW = "array_row"
+    ARRAY_COL = "array_col"
+    TOTAL_COUNTS = "total_counts"
+    N_GENES = "n_genes_by_counts"
+    PCT_MT = "pct_counts_mt"
+    CLUSTER = "cluster"
+    IMAGE_CLUSTER = "image_cluster"
+    TISSUE_FRACTION = "patch_tissue_fraction"
+    PADDED_FRACTION = "patch_padded_fraction"
+
+    GENE_IDS = "gene_ids"
+    GENE_NAME = "gene_name"
+    FEATURE_TYPES = "feature_types"
+
+    PCA = "X_pca"
+    UMAP = "X_umap"
+
+    @staticmethod
+    def features(encoder: str) -> str:
+        """Return the obsm key of an encoder's features, (n, d) float32."""
+        return f"X_{encoder}"
+
+    @staticmethod
+    def latents(encoder: str, kind: str) -> str:
+        """Return the obsm key of an encoder's ``pca``, ``tsne`` or ``umap``."""
+        return f"X_{encoder}_{kind}"
+
+    @staticmethod
+    def image_cluster(encoder: str, headline: str) -> str:
+        """Return the obs key of image clusters; the headline encoder owns the short name."""
+        return Keys.IMAGE_CLUSTER if encoder == headline else f"{Keys.IMAGE_CLUSTER}_{encoder}"
+
+    @staticmethod
+    def association(encoder: str, statistic: str) -> str:
+        """Return the varm key of one association statistic, (genes, latents)."""
+        return f"spade_{encoder}_{statistic}"

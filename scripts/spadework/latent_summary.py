@@ -1,0 +1,88 @@
+"""What each latent goes along with: depth, tissue content, space."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spadework.job import without_tensorflow
+
+
+def morans_i(values: NDArray[np.floating], positions: NDArray[np.floating], n_neighbors: int = 6) -> NDArray[np.float64]:
+    """Moran's I of each column on the graph of nearest neighbours, by squidpy.
+
+    Parameters
+    ----------
+    values
+        (n, k).
+    positions
+        (n, 2), in µm.
+
+    Returns
+    -------
+    numpy.ndarray
+        (k,) float64: 0 without spatial structure, towards 1 where neighbours are alike.
+    """
+    without_tensorflow()
+    import squidpy as sq
+
+    columns = [f"latent_{j + 1}" for j in range(values.shape[1])]
+    adata = ad.AnnData(
+        np.zeros((len(values), 1), np.float32),
+        obs=pd.DataFrame(np.asarray(values, float), columns=columns, index=np.arange(len(values)).astype(str)),
+        obsm={"spatial": np.asarray(positions, float)},
+    )
+    sq.gr.spatial_neighbors(adata, coord_type="generic", n_neighs=min(n_neighbors, adata.n_obs - 1))
+    sq.gr.spatial_autocorr(adata, mode="moran", attr="obs", genes=columns, n_perms=None)
+    return adata.uns["moranI"].loc[columns, "I"].to_numpy(float)
+
+
+def summarise_latents(
+    latents: NDArray[np.floating],
+    positions: NDArray[np.floating],
+    *,
+    variance_ratio: NDArray[np.floating],
+    total_counts: NDArray[np.integer],
+    tissue_fraction: NDArray[np.floating],
+    table: pd.DataFrame,
+    fdr: float,
+) -> pd.DataFrame:
+    """Make a row per latent.
+
+    Parameters
+    ----------
+    latents
+        (n, k).
+    positions
+        (n, 2), in µm.
+    variance_ratio
+        (k,) share of the feature variance.
+    total_counts, tissue_fraction
+        (n,).
+    table
+        Association table; genes with a false discovery rate below ``fdr`` are counted.
+    """
+    depth = np.log10(np.maximum(total_counts, 1))
+    hits = table[table["fdr"] < fdr]
+    rows = []
+    for j, moran in enumerate(morans_i(latents, positions)):
+        of_latent = hits[hits["latent"] == j + 1]
+        rows.append(
+            {
+                "latent": j + 1,
+                "variance_ratio": float(variance_ratio[j]),
+                "moran_i": float(moran),
+                "r_log10_umi": _correlation(latents[:, j], depth),
+                "r_tissue_fraction": _correlation(latents[:, j], tissue_fraction),
+                "genes_up": int((of_latent["coef"] > 0).sum()),
+                "genes_down": int((of_latent["coef"] < 0).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Pearson correlation; 0 where one side does not vary."""
+    return float(np.corrcoef(a, b)[0, 1]) if np.std(a) > 0 and np.std(b) > 0 else 0.0

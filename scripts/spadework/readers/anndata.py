@@ -1,0 +1,174 @@
+"""An AnnData file with images in ``uns["spatial"]``, as scanpy and squidpy write it."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spadework.errors import InputError
+from spadework.images import to_rgb8
+from spadework.keys import Keys
+from spadework.lattice import Lattice, fit_lattice
+from spadework.readers.locate import SectionFiles
+from spadework.readers.matrix import GENE_EXPRESSION
+from spadework.readers.spaceranger import VISIUM_PITCH_UM, VISIUM_SPOT_UM
+from spadework.samples import Sample
+from spadework.section import Section, unique_gene_names
+
+# Space Ranger's spot diameter stands for 65 µm on nearly all slides (inputs differ by up to 7 %).
+NOMINAL_SPOT_UM = 65.0
+
+
+def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
+    """Read one section from an ``.h5ad``.
+
+    Raises
+    ------
+    InputError
+        If positions, raw counts or the image are missing, or the file holds several sections.
+    """
+    path = files.matrix
+    try:
+        adata = ad.read_h5ad(path)
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            sample.name, path, found=f"an unreadable file ({error})", expected="an .h5ad", remedy="write it again"
+        ) from error
+    if Keys.SPATIAL not in adata.obsm:
+        raise InputError(
+            sample.name,
+            path,
+            found=f"obsm: {', '.join(adata.obsm) or 'nothing'}",
+            expected="obsm['spatial'] with full-resolution pixel positions",
+            remedy="write the section with its positions",
+        )
+    library = _library(sample, files, adata)
+    counts, variables = _raw_counts(sample, files, adata)
+    scale = {k: float(v) for k, v in dict(library.get("scalefactors", {})).items() if np.isscalar(v)}
+    obs = pd.DataFrame(index=adata.obs_names.astype(str))
+    obs[Keys.IN_TISSUE] = adata.obs[Keys.IN_TISSUE].astype(int).to_numpy() if Keys.IN_TISSUE in adata.obs else 1
+    on_lattice = Keys.ARRAY_ROW in adata.obs and Keys.ARRAY_COL in adata.obs
+    for key in (Keys.ARRAY_ROW, Keys.ARRAY_COL):
+        obs[key] = adata.obs[key].astype(int).to_numpy() if on_lattice else -1
+    obs["x"], obs["y"] = np.asarray(adata.obsm[Keys.SPATIAL], float)[:, :2].T
+    genes = pd.DataFrame(
+        {
+            Keys.GENE_IDS: variables.get(Keys.GENE_IDS, variables.index.to_series()).astype(str).to_numpy(),
+            Keys.GENE_NAME: variables.index.astype(str),
+            Keys.FEATURE_TYPES: GENE_EXPRESSION,
+        }
+    )
+    images = {
+        kind: _as_rgb(np.asarray(image))
+        for kind, image in dict(library.get("images", {})).items()
+        if kind in ("hires", "lowres")
+    }
+    if not images and files.fullres is None:
+        raise InputError(
+            sample.name,
+            path,
+            found="no image in uns['spatial']",
+            expected="a hires image, or the full-resolution image in the column `image`",
+            remedy="name the image in the sample sheet",
+        )
+    return Section(
+        sample=sample.name,
+        platform="h5ad",
+        counts=counts,
+        positions=obs,
+        genes=genes.set_axis(unique_gene_names(genes)),
+        lattice=_lattice(sample, files, obs, scale, on_lattice),
+        images=images,
+        scalefactors=scale,
+        image_source=dict.fromkeys(images, path.name),
+        fullres=files.fullres,
+        notes=list(files.notes),
+    )
+
+
+def _library(sample: Sample, files: SectionFiles, adata: ad.AnnData) -> dict:
+    libraries = dict(adata.uns.get(Keys.SPATIAL, {}))
+    if len(libraries) > 1:
+        raise InputError(
+            sample.name,
+            files.matrix,
+            found=f"{len(libraries)} sections in uns['spatial']: {', '.join(libraries)}",
+            expected="one section per file",
+            remedy="write each section to its own .h5ad and give each a row of the sample sheet",
+        )
+    if not libraries and files.fullres is None:
+        raise InputError(
+            sample.name,
+            files.matrix,
+            found="no uns['spatial']",
+            expected="images and scale factors as scanpy and squidpy store them",
+            remedy="read the section with squidpy.read.visium before writing it",
+        )
+    return next(iter(libraries.values()), {})
+
+
+def _raw_counts(
+    sample: Sample, files: SectionFiles, adata: ad.AnnData
+) -> tuple[sparse.csr_matrix, pd.DataFrame]:
+    candidates = [(adata.layers.get(Keys.COUNTS), adata.var), (adata.X, adata.var)]
+    if adata.raw is not None:
+        candidates.append((adata.raw.X, adata.raw.var))
+    for matrix, variables in candidates:
+        if matrix is None:
+            continue
+        matrix = sparse.csr_matrix(matrix)
+        if np.array_equal(matrix.data, np.rint(matrix.data)) and (matrix.data >= 0).all():
+            return sparse.csr_matrix(matrix, dtype=np.int32), variables
+    raise InputError(
+        sample.name,
+        files.matrix,
+        found="no raw counts in layers['counts'], X or raw",
+        expected="whole numbers in one of them",
+        remedy="store the counts with adata.layers['counts'] = adata.X.copy() before normalising",
+    )
+
+
+def _as_rgb(image: np.ndarray) -> np.ndarray:
+    """Scanpy keeps PNG images as floats from 0 to 1."""
+    if image.dtype.kind == "f":
+        image = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return to_rgb8(image)
+
+
+def _lattice(
+    sample: Sample, files: SectionFiles, obs: pd.DataFrame, scale: dict[str, float], on_lattice: bool
+) -> Lattice:
+    if on_lattice and "bin_size_um" not in scale:
+        try:
+            return fit_lattice(
+                "hexagonal",
+                VISIUM_PITCH_UM,
+                VISIUM_SPOT_UM,
+                obs[Keys.ARRAY_ROW].to_numpy(),
+                obs[Keys.ARRAY_COL].to_numpy(),
+                obs[["x", "y"]].to_numpy(float),
+            )
+        except ValueError as error:
+            raise InputError(
+                sample.name,
+                files.matrix,
+                found=str(error),
+                expected="array_row and array_col of a Visium slide",
+                remedy="correct or remove these two columns of obs",
+            ) from error
+    bin_um = scale.get("bin_size_um", 0.0)
+    if on_lattice and bin_um:
+        row, col = obs[Keys.ARRAY_ROW].to_numpy(), obs[Keys.ARRAY_COL].to_numpy()
+        return fit_lattice("square", bin_um, bin_um, row, col, obs[["x", "y"]].to_numpy(float))
+    um_per_px = scale.get("microns_per_pixel") or NOMINAL_SPOT_UM / scale.get("spot_diameter_fullres", np.nan)
+    if not np.isfinite(um_per_px):
+        raise InputError(
+            sample.name,
+            files.matrix,
+            found="neither array_row and array_col nor a spot diameter",
+            expected="one of them, to know the scale of the image",
+            remedy="keep obs['array_row'], obs['array_col'] or the scale factors in the file",
+        )
+    return Lattice("none", 0.0, VISIUM_SPOT_UM, um_per_px, um_per_px)

@@ -1,0 +1,159 @@
+"""The sample sheet: one row per section, read as text, checked before anything runs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from spadework.errors import InputError
+
+PLATFORMS = ("auto", "visium", "visium_hd", "visium_hd_cells", "legacy_st", "h5ad")
+_KNOWN = ("sample", "path", "image", "channels", "platform", "species", "clusters", "group")
+_SERIAL = ("block", "z_um", "flip")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of the sample sheet; empty cells are empty strings.
+
+    Attributes
+    ----------
+    path
+        Space Ranger folder, download prefix, legacy ST folder or counts table, or an ``.h5ad``.
+    image
+        An image better than the one in ``path`` (usually the full-resolution H&E), or None.
+    channels
+        Up to three channel names or numbers of a fluorescence image, shown as red, green and blue.
+    clusters
+        CSV with a cluster per barcode made elsewhere, or None.
+    extra
+        Every further column, kept in ``obs``.
+    """
+
+    name: str
+    path: Path
+    image: Path | None = None
+    channels: tuple[str, ...] = ()
+    platform: str = "auto"
+    species: str = ""
+    clusters: Path | None = None
+    group: str = ""
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+def load_samples(sheet: str | Path) -> dict[str, Sample]:
+    """Read and check a sample sheet.
+
+    Parameters
+    ----------
+    sheet
+        Tab-separated text with the columns of ``config/schemas/samples.schema.yaml``. Relative paths are
+        relative to the working directory.
+
+    Returns
+    -------
+    dict
+        Samples by name, in the order of the sheet.
+
+    Raises
+    ------
+    InputError
+        If the sheet is missing, empty, lacks a column, or repeats or misnames a sample.
+    """
+    sheet = Path(sheet)
+    if not sheet.is_file():
+        raise InputError(
+            "sample sheet",
+            sheet,
+            found="no such file",
+            expected="a tab-separated table with at least the columns sample and path",
+            remedy="create it (config/README.md explains the columns) or set `samples:` in config/config.yaml",
+        )
+    table = pd.read_csv(sheet, sep="\t", dtype=str, keep_default_na=False, comment="#")
+    table = table.apply(lambda column: column.str.strip())
+    missing = [c for c in ("sample", "path") if c not in table.columns]
+    if missing:
+        hint = "the sheet is separated by commas; save it with tabs" if "," in table.columns[0] else "add it"
+        raise InputError(
+            "sample sheet",
+            sheet,
+            found=f"columns {', '.join(table.columns)}",
+            expected=f"a column called {' and one called '.join(missing)}",
+            remedy=hint,
+        )
+    if table.empty:
+        raise InputError(
+            "sample sheet",
+            sheet,
+            found="no samples",
+            expected="one row per section",
+            remedy="add a row: a name of your choice and the path to the Space Ranger folder; "
+            "or run `make demo` to see the workflow on a simulated section",
+        )
+    samples: dict[str, Sample] = {}
+    for row in table.to_dict("records"):
+        name = row["sample"]
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == "cohort":
+            raise InputError(
+                "sample sheet",
+                sheet,
+                found=f"the sample name {name!r}",
+                expected="letters, digits, '_', '-' or '.' (it names folders), other than 'cohort'",
+                remedy="rename the sample",
+            )
+        if name in samples:
+            raise InputError(
+                "sample sheet",
+                sheet,
+                found=f"the sample name {name!r} twice",
+                expected="one row per section, each with its own name",
+                remedy="rename one of the two",
+            )
+        samples[name] = _sample(name, row, sheet)
+    return samples
+
+
+def _sample(name: str, row: dict[str, str], sheet: Path) -> Sample:
+    platform = row.get("platform") or "auto"
+    if platform not in PLATFORMS:
+        raise InputError(
+            name,
+            sheet,
+            found=f"platform {platform!r}",
+            expected=f"one of {', '.join(PLATFORMS)}",
+            remedy="correct the column, or leave it empty to have the platform recognised by content",
+        )
+    if not row["path"]:
+        raise InputError(
+            name, sheet, found="an empty path", expected="a folder, prefix or table", remedy="fill in `path`"
+        )
+    return Sample(
+        name=name,
+        path=Path(row["path"]).expanduser(),
+        image=_file(name, "image", row.get("image", "")),
+        channels=tuple(c.strip() for c in row.get("channels", "").split(",") if c.strip()),
+        platform=platform,
+        species=row.get("species", "").lower(),
+        clusters=_file(name, "clusters", row.get("clusters", "")),
+        group=row.get("group", ""),
+        extra={k: v for k, v in row.items() if k not in _KNOWN and (v or k not in _SERIAL)},
+    )
+
+
+def _file(sample: str, column: str, value: str) -> Path | None:
+    if not value:
+        return None
+    path = Path(value).expanduser()
+    if not path.is_file():
+        found = "a link that leads nowhere" if path.is_symlink() else "no such file"
+        raise InputError(
+            sample,
+            path,
+            found=found,
+            expected=f"the file named in the column `{column}`",
+            remedy="correct the path (relative paths start at the working directory) or empty the cell",
+        )
+    return path

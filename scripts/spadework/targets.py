@@ -1,0 +1,105 @@
+"""What the workflow makes: file names of results, from the configuration and the sample sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spadework.encoders import registry
+from spadework.encoders.weights import imagenet_file
+from spadework.errors import InputError
+from spadework.readers.locate import locate
+from spadework.samples import Sample
+
+_PER_ENCODER = (
+    "association.parquet",
+    "association.csv.gz",
+    "latents.csv",
+    "figures/latents.png",
+    "figures/clusters.png",
+    "figures/embeddings.png",
+    "figures/volcano.png",
+    "figures/variance.png",
+)
+_PER_LATENT = ("figures/latent_{k}.png", "figures/patches_{k}.png")
+
+
+def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
+    """List every file ``rule all`` asks for."""
+    latents = range(1, config["latents"]["n_latents"] + 1)
+    per_encoder = [*_PER_ENCODER, *(name.format(k=k) for name in _PER_LATENT for k in latents)]
+    outputs = []
+    for sample in samples:
+        outputs += [f"results/{sample}/{sample}.h5ad", f"results/{sample}/preflight/overlay.png"]
+        outputs += [f"results/{sample}/{e}/{name}" for e in config["encoder"]["names"] for name in per_encoder]
+    return outputs
+
+
+def section_inputs(sample: Sample, config: dict[str, Any]) -> dict[str, Any]:
+    """List the files a section is read from, so that Snakemake sees when one changes.
+
+    Returns
+    -------
+    dict
+        ``files`` (for the ingest rule) and ``image`` (the full-resolution image, a list of none or one).
+    """
+    found = locate(sample, config["ingest"]["bin_um"])
+    image = [str(found.fullres)] if found.fullres else []
+    return {"files": [str(p) for p in found.counts_inputs()], "image": image}
+
+
+def check_encoders(config: dict[str, Any]) -> None:
+    """Check encoder names, patch size and weights before anything runs.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, patches are too small, or a weights file is missing or ambiguous.
+    """
+    encoder = config["encoder"]
+    networks = [name for name in encoder["names"] if registry.needs_weights(name)]
+    for name in encoder["names"]:
+        registry.check(name, config["patch"]["output_px"])
+    if encoder["weights"] == "imagenet":
+        for name in networks:
+            imagenet_file(name)
+    elif encoder["weights"] != "seeded":
+        path = Path(encoder["weights"])
+        if not path.is_file():
+            raise InputError(
+                "config",
+                path,
+                found="no such file",
+                expected="encoder.weights: imagenet, seeded, or the path of a weights file",
+                remedy="correct encoder.weights in config/config.yaml",
+            )
+        if len(networks) > 1:
+            raise InputError(
+                "config",
+                path,
+                found=f"one weights file for {len(networks)} networks ({', '.join(networks)})",
+                expected="one network",
+                remedy="run the networks one at a time, or use encoder.weights: imagenet",
+            )
+
+
+def weights_path(encoder: str, config: dict[str, Any]) -> list[str]:
+    """Return the weights file the encoding needs: none, a local one, or a download."""
+    weights = config["encoder"]["weights"]
+    if not registry.needs_weights(encoder) or weights == "seeded":
+        return []
+    if weights == "imagenet":
+        return [f"resources/cache/weights/{encoder}/{imagenet_file(encoder).filename}"]
+    return [weights]
+
+
+def latent_unit(sample: Sample, config: dict[str, Any]) -> str:
+    """Return the folder, below results, of the latents a section uses: its own or its group's."""
+    if config["latents"]["scope"] == "section":
+        return sample.name
+    return f"cohort/{sample.group or 'all'}"
+
+
+def unit_members(unit: str, samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
+    """List the sections whose features a unit's latents are fitted on."""
+    return [name for name, sample in samples.items() if latent_unit(sample, config) == unit]
