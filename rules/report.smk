@@ -55,9 +55,11 @@ rule draw_charts:
 rule draw_patches:
     """Draw the extreme patches of each latent."""
     input:
-        latents="results/{sample}/{encoder}/latents.h5ad",
+        section="results/{sample}/ingest/spots.h5ad",
+        image=lambda w: INPUTS[w.sample]["image"],
+        manifest="results/{sample}/patches/manifest.parquet",
         features="results/{sample}/{encoder}/features.h5ad",
-        patches="results/{sample}/patches/patches.h5",
+        latents="results/{sample}/{encoder}/latents.h5ad",
     output:
         expand("results/{{sample}}/{{encoder}}/figures/patches_{k}.png", k=LATENT_NUMBERS),
     log:
@@ -66,9 +68,11 @@ rule draw_patches:
         "benchmarks/{sample}/{encoder}/draw_patches.tsv"
     params:
         figures=config["figures"],
+        patch=config["patch"],
+        channels=lambda w: SAMPLES[w.sample].channels,
         code=code_id("figures.section"),
     resources:
-        mem_mb=mem_mb(1000, 0.5),
+        mem_mb=mem_mb(2000, 12),
         runtime=30,
     conda:
         "../envs/scanpy.yaml"

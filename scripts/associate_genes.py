@@ -4,6 +4,7 @@ from spadework.job import logged, whole_file
 
 with logged(snakemake.log[0]):
     import anndata as ad
+
     from spadework.association import associate_section
 
     p, sample = snakemake.params, snakemake.wildcards.sample

@@ -8,8 +8,9 @@ with logged(snakemake.log.text):
 
     import anndata as ad
     import numpy as np
+
     from spadework.figures.preflight import overlay
-    from spadework.figures.style import finish
+    from spadework.figures.style import finish, resolution
     from spadework.patches import patch_size_px, section_image
     from spadework.preflight import PreflightError, preflight
 
@@ -31,9 +32,10 @@ with logged(snakemake.log.text):
         print(f"{check.status:5}{check.name}: {check.found}" + (f" -> {check.remedy}" if check.remedy else ""))
     patch = patch_size_px(p.patch["um"], p.patch["px"], scaled.um_per_px)
     spot = tuple(section.uns["spade"]["lattice"]["spot_um"] / um for um in scaled.um_per_px)
-    figure = overlay(report, scaled.image, scaled.to_px(section.obsm["spatial"]), spot, patch)
-    # The log keeps the picture of a section that fails, when there is no result yet.
-    finish(figure, snakemake.log.overlay, p.dpi)
+    # The log keeps the picture of a section that fails, when there is no result.
+    with resolution(p.dpi):
+        figure = overlay(report, scaled.image, scaled.to_px(section.obsm["spatial"]), spot, patch)
+        finish(figure, snakemake.log.overlay)
     if report.status == "stop":
         raise PreflightError(sample, name, report.checks, snakemake.log.overlay)
     with whole_file(snakemake.output.report) as path:

@@ -4,6 +4,7 @@ from spadework.job import logged, whole_file
 
 with logged(snakemake.log[0]):
     import anndata as ad
+
     from spadework.clustering import categorical, cluster_and_embed
     from spadework.expression import add_qc, filter_spots, normalize, read_clusters, reduce
     from spadework.job import versions

@@ -7,14 +7,13 @@ with logged(snakemake.log[0]):
 
     import anndata as ad
     import pandas as pd
+
     from spadework.collect import EncoderResults, collect
 
     i, p = snakemake.input, snakemake.params
     encoders = [
         EncoderResults(name, ad.read_h5ad(features), ad.read_h5ad(latents), pd.read_parquet(association))
-        for name, features, latents, association in zip(
-            p.encoders, i.features, i.latents, i.association, strict=True
-        )
+        for name, features, latents, association in zip(p.encoders, i.features, i.latents, i.association, strict=True)
     ]
     with open(i.preflight) as handle:
         preflight = json.load(handle)

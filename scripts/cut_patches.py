@@ -6,6 +6,7 @@ with logged(snakemake.log[0]):
     import json
 
     import anndata as ad
+
     from spadework.patch_file import write_patches
     from spadework.patches import patch_boxes, patch_size_px, section_image
     from spadework.tissue import TissueModel

@@ -5,14 +5,19 @@ from spadework.job import logged
 with logged(snakemake.log[0]):
     import anndata as ad
     import pandas as pd
-    from spadework.figures.section import draw_charts
 
-    draw_charts(
-        ad.read_h5ad(snakemake.input.section, backed="r"),
-        pd.read_parquet(snakemake.input.association),
-        pd.read_csv(snakemake.input.summary),
-        snakemake.wildcards.sample,
-        snakemake.wildcards.encoder,
-        outputs=dict(snakemake.output.items()),
-        figures=snakemake.params.figures,
-    )
+    from spadework.figures.section import draw_charts
+    from spadework.figures.style import resolution
+
+    figures = snakemake.params.figures
+    with resolution(figures["dpi"]):
+        draw_charts(
+            ad.read_h5ad(snakemake.input.section, backed="r"),
+            pd.read_parquet(snakemake.input.association),
+            pd.read_csv(snakemake.input.summary),
+            snakemake.wildcards.sample,
+            snakemake.wildcards.encoder,
+            outputs=dict(snakemake.output.items()),
+            fdr=figures["fdr"],
+            n_genes=figures["top_genes"],
+        )

@@ -4,6 +4,7 @@ from spadework.job import logged, whole_file
 
 with logged(snakemake.log[0]):
     import anndata as ad
+
     from spadework.clustering import categorical, cluster_and_embed
     from spadework.keys import Keys
     from spadework.latents import LatentModel, tsne
@@ -13,9 +14,7 @@ with logged(snakemake.log[0]):
     scores = model.project(features.X)
     out = ad.AnnData(obs=features.obs[[]])
     out.obsm["pca"] = scores[:, : p.latents["n_latents"]]
-    out.obsm["tsne"] = tsne(
-        scores, perplexity=p.latents["perplexity"], seed=p.seed, threads=snakemake.threads
-    )
+    out.obsm["tsne"] = tsne(scores, perplexity=p.latents["perplexity"], seed=p.seed, threads=snakemake.threads)
     clusters, out.obsm["umap"] = cluster_and_embed(
         scores, n_neighbors=p.latents["n_neighbors"], resolution=p.latents["resolution"], seed=p.seed
     )

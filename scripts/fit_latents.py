@@ -4,6 +4,7 @@ from spadework.job import logged, whole_file
 
 with logged(snakemake.log[0]):
     import anndata as ad
+
     from spadework.latents import fit_sections
 
     p = snakemake.params

@@ -6,6 +6,7 @@ with logged(snakemake.log[0]):
     import anndata as ad
     import numpy as np
     import pandas as pd
+
     from spadework.keys import Keys
     from spadework.latent_summary import summarise_latents
 
@@ -17,7 +18,9 @@ with logged(snakemake.log[0]):
         section.obsm[Keys.SPATIAL] * np.array([lattice["um_per_px_x"], lattice["um_per_px_y"]]),
         variance_ratio=latents.uns["variance_ratio"],
         total_counts=section.obs[Keys.TOTAL_COUNTS].to_numpy(),
-        tissue_fraction=pd.read_parquet(snakemake.input.manifest).loc[section.obs_names, "tissue_fraction"].to_numpy(),
+        tissue_fraction=pd.read_parquet(snakemake.input.manifest)
+        .loc[section.obs_names, "tissue_fraction"]
+        .to_numpy(),
         table=pd.read_parquet(snakemake.input.association),
         fdr=snakemake.params.fdr,
     )

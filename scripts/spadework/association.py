@@ -90,12 +90,12 @@ def associate(
     ValueError
         If there are too few spots for the model, a latent is constant or not finite, or latents are collinear.
     """
-    latents = np.asarray(latents, np.float64)
-    _check(expression.shape[0], latents, design)
-    moments = gene_moments(expression, latents, block=block)
+    values: NDArray[np.float64] = np.asarray(latents, np.float64)
+    _check(expression.shape[0], values, design)
+    moments = gene_moments(expression, values, block=block)
     latent_norm = np.sqrt((moments.centred**2).sum(axis=0))
     gene_norm = np.sqrt(moments.sum_of_squares)[:, None]
-    k = latents.shape[1]
+    k = values.shape[1]
     coef, t, log10_p = (np.full(moments.products.shape, np.nan) for _ in range(3))
     df_prior, var_prior = np.empty(k), np.empty(k)
     for columns in [[j] for j in range(k)] if design == "marginal" else [list(range(k))]:
@@ -183,9 +183,7 @@ def gene_moments(
 _Sums = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def _dense_moments(
-    part: NDArray[np.floating], centred: NDArray[np.float64], ranks: NDArray[np.float64]
-) -> _Sums:
+def _dense_moments(part: NDArray[np.floating], centred: NDArray[np.float64], ranks: NDArray[np.float64]) -> _Sums:
     values = part.astype(np.float64)
     values -= values.mean(axis=0)
     varies = np.ptp(part, axis=0) > 0
@@ -194,9 +192,7 @@ def _dense_moments(
     return np.where(varies, (values**2).sum(axis=0), 0.0), values.T @ centred, rho
 
 
-def _sparse_moments(
-    part: sparse.csc_matrix, centred: NDArray[np.float64], ranks: NDArray[np.float64]
-) -> _Sums:
+def _sparse_moments(part: sparse.csc_matrix, centred: NDArray[np.float64], ranks: NDArray[np.float64]) -> _Sums:
     """Sum over stored values only; the zeros of a gene are one tie, whose rank follows from their number."""
     n = part.shape[0]
     data = part.data.astype(np.float64)
@@ -391,7 +387,6 @@ def to_table(
         )
         frames.append(frame.sort_values("log10_p", kind="stable", na_position="last"))
     return pd.concat(frames, ignore_index=True)
-
 
 
 def associate_section(

@@ -41,9 +41,7 @@ def cluster_and_embed(
 
     adata = ad.AnnData(np.asarray(representation, np.float32))
     sc.pp.neighbors(adata, n_neighbors=min(n_neighbors, adata.n_obs - 1), use_rep="X", random_state=seed)
-    sc.tl.leiden(
-        adata, resolution=resolution, flavor="igraph", n_iterations=-1, directed=False, random_state=seed
-    )
+    sc.tl.leiden(adata, resolution=resolution, flavor="igraph", n_iterations=-1, directed=False, random_state=seed)
     sc.tl.umap(adata, random_state=seed, init_pos="spectral" if adata.n_obs > 12 else "random")
     return adata.obs["leiden"].to_numpy(str), adata.obsm["X_umap"].astype(np.float32)
 

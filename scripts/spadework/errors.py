@@ -22,9 +22,7 @@ class InputError(SpadeworkError):
         Full phrases: what is there, what should be there, and what the user can do about it.
     """
 
-    def __init__(
-        self, sample: str, file: str | Path | None, *, found: str, expected: str, remedy: str
-    ) -> None:
+    def __init__(self, sample: str, file: str | Path | None, *, found: str, expected: str, remedy: str) -> None:
         self.sample = sample
         self.file = None if file is None else str(file)
         self.found = found

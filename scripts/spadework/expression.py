@@ -23,13 +23,43 @@ MITOCHONDRIAL_PREFIX = {"human": "MT-", "mouse": "mt-", "rat": "Mt-", "zebrafish
 MITOCHONDRIAL_IDS = {
     "human": {
         f"ENSG00000{n}"
-        for n in (
-            "198888 198763 198804 198712 228253 198899 198938 198840 212907 198886 198786 198695 198727 211459 210082"
-        ).split()
+        for n in [
+            "198888",
+            "198763",
+            "198804",
+            "198712",
+            "228253",
+            "198899",
+            "198938",
+            "198840",
+            "212907",
+            "198886",
+            "198786",
+            "198695",
+            "198727",
+            "211459",
+            "210082",
+        ]
     },
     "mouse": {
         f"ENSMUSG000000{n}"
-        for n in "64341 64345 64351 64354 64356 64357 64358 64360 65947 64363 64367 64368 64370 64337 64339".split()
+        for n in [
+            "64341",
+            "64345",
+            "64351",
+            "64354",
+            "64356",
+            "64357",
+            "64358",
+            "64360",
+            "65947",
+            "64363",
+            "64367",
+            "64368",
+            "64370",
+            "64337",
+            "64339",
+        ]
     },
 }
 
@@ -49,7 +79,10 @@ def is_mitochondrial(var: pd.DataFrame, species: str) -> np.ndarray:
     """
     if species and species not in MITOCHONDRIAL_PREFIX:
         raise ValueError(f"species {species!r}; known are {', '.join(MITOCHONDRIAL_PREFIX)}")
-    names, ids = var[Keys.GENE_NAME].astype(str), var[Keys.GENE_IDS].astype(str).str.replace(r"\.\d+$", "", regex=True)
+    names, ids = (
+        var[Keys.GENE_NAME].astype(str),
+        var[Keys.GENE_IDS].astype(str).str.replace(r"\.\d+$", "", regex=True),
+    )
     found = np.zeros(len(var), bool)
     for candidate in [species] if species else MITOCHONDRIAL_PREFIX:
         found |= names.str.lower().str.startswith(MITOCHONDRIAL_PREFIX[candidate].lower()).to_numpy()
@@ -71,9 +104,7 @@ def add_qc(adata: ad.AnnData, species: str) -> None:
         adata.obs[Keys.PCT_MT] = np.nan
 
 
-def filter_spots(
-    adata: ad.AnnData, sample: str, *, min_counts: int, min_genes: int, max_pct_mt: float
-) -> ad.AnnData:
+def filter_spots(adata: ad.AnnData, sample: str, *, min_counts: int, min_genes: int, max_pct_mt: float) -> ad.AnnData:
     """Drop spots that fail the quality control and record how many, by reason.
 
     Raises

@@ -87,10 +87,9 @@ class TiffImage(SlideImage):
         try:
             with tifffile.TiffFile(path) as handle:
                 series = handle.series[0]
-                page = series.keyframe
                 axes, shape, dtype = series.axes, series.shape, series.dtype
-                photometric = page.photometric.name
-                colormap = page.colormap
+                photometric = tifffile.PHOTOMETRIC(series.keyframe.photometric).name
+                colormap = series.keyframe.colormap
                 names = _ome_channels(handle.ome_metadata)
             store = tifffile.imread(path, aszarr=True, series=0, level=0)
         except (tifffile.TiffFileError, ValueError, OSError, IndexError) as error:
@@ -118,7 +117,7 @@ class TiffImage(SlideImage):
                 remedy="export the focal plane you want as its own TIFF",
             )
         self._invert = photometric == "MINISWHITE"
-        self._palette = (colormap >> 8).astype(np.uint8).T if photometric == "PALETTE" else None
+        self._palette = (np.asarray(colormap) >> 8).astype(np.uint8).T if photometric == "PALETTE" else None
         colour = photometric in ("RGB", "YCBCR") and n_samples in (3, 4)
         self._pick: _Channels | None = None
         if channels or not (colour or n_samples == 1):
@@ -168,7 +167,11 @@ class _Channels:
             )
         if len(wanted) > 3:
             raise InputError(
-                sample, path, found=f"{len(wanted)} channels", expected="at most three", remedy="name up to three"
+                sample,
+                path,
+                found=f"{len(wanted)} channels",
+                expected="at most three",
+                remedy="name up to three",
             )
         self._index = [self._find(sample, path, channel, names, n_samples) for channel in wanted]
         step = max(1, max(image.width, image.height) // 1024)
@@ -255,7 +258,8 @@ def read_rgb(path: str | Path, sample: str) -> RGB:
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise _unreadable(sample, path, f"the format {path.suffix or 'without a suffix'} is not known")
     try:
-        with _any_size(), Image.open(path) as image:
+        with _any_size(), Image.open(path) as opened:
+            image: Image.Image = opened
             if image.mode == "P":
                 image = image.convert("RGBA" if "transparency" in image.info else "RGB")
             if image.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I"):

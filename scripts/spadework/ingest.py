@@ -33,11 +33,15 @@ def ingest(sample: Sample, bin_um: int) -> ad.AnnData:
     section = keep_tissue(section)
     if "hires" not in section.images and section.fullres is not None:
         add_overviews(section, open_image(section.fullres, sample.name, sample.channels))
-    section.scalefactors.setdefault(
-        "spot_diameter_fullres", section.lattice.spot_um / section.lattice.um_per_px
+    section.scalefactors.setdefault("spot_diameter_fullres", section.lattice.spot_um / section.lattice.um_per_px)
+    log.info(
+        "%s: %s, %d barcodes with a position, %d on tissue, %d genes",
+        sample.name,
+        section.platform,
+        n_read,
+        len(section.positions),
+        len(section.genes),
     )
-    log.info("%s: %s, %d barcodes with a position, %d on tissue, %d genes", sample.name, section.platform, n_read,
-             len(section.positions), len(section.genes))
     for reason, n in section.left_out.items():
         log.info("%s: left out: %s: %d", sample.name, reason, n)
     for note in section.notes:

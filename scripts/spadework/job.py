@@ -33,7 +33,11 @@ def logged(path: str | Path) -> Iterator[None]:
     os.dup2(target, 2)
     os.close(target)
     logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
     )
     started = time.perf_counter()
     try:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from spadework.job import without_tensorflow
 
 
-def morans_i(values: NDArray[np.floating], positions: NDArray[np.floating], n_neighbors: int = 6) -> NDArray[np.float64]:
+def morans_i(
+    values: NDArray[np.floating], positions: NDArray[np.floating], n_neighbors: int = 6
+) -> NDArray[np.float64]:
     """Moran's I of each column on the graph of nearest neighbours, by squidpy.
 
     Parameters

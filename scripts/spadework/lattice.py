@@ -67,9 +67,7 @@ def is_checkerboard(row: NDArray[np.integer], col: NDArray[np.integer]) -> bool:
     return len(parity) > 1 and bool(np.all(parity == parity[0]))
 
 
-def array_to_um(
-    kind: LatticeKind, pitch_um: float, row: NDArray, col: NDArray
-) -> NDArray[np.float64]:
+def array_to_um(kind: LatticeKind, pitch_um: float, row: NDArray, col: NDArray) -> NDArray[np.float64]:
     """Physical position, (n, 2) float64 in µm (x, y), of array coordinates.
 
     On the hexagonal and checkerboard lattices neighbours in a row are two columns apart.

@@ -85,9 +85,7 @@ def section_image(
     )
 
 
-def patch_size_px(
-    um: float | None, px: int | None, um_per_px: tuple[float, float]
-) -> tuple[int, int]:
+def patch_size_px(um: float | None, px: int | None, um_per_px: tuple[float, float]) -> tuple[int, int]:
     """Patch width and height in source pixels; exactly one of ``um`` and ``px`` is given.
 
     A size in µm becomes two sizes on an image whose scale differs between x and y, so that patches stay square

@@ -11,6 +11,7 @@ import anndata as ad
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import uniform_filter
 
 from spadework.errors import SpadeworkError
 from spadework.keys import Keys
@@ -24,6 +25,7 @@ NOMINAL_SPOT_UM = 65.0
 SCALE_WARN, SCALE_STOP = 0.02, 0.15
 OUTSIDE_STOP = 0.10
 MIN_PATCH_PX = 12
+COARSE_UM_PER_PX = 2.5
 CYTASSIST_SIZES = ({3000}, {3000, 3200})
 OVERVIEW_PX = 1600
 _THUMB = 96
@@ -125,14 +127,16 @@ def preflight(
         check_cytassist(scaled, image_name, overview, tissue),
         check_size(scaled, library),
         check_outside(points, scaled.image.width, scaled.image.height),
-        check_patch_size(patch_size_px(patch_um, patch_px, scaled.um_per_px), scaled.source),
+        check_patch_size(patch_size_px(patch_um, patch_px, scaled.um_per_px), scaled),
     ]
     if not fluorescence:
         checks.append(check_brightness(overview))
     if all(c.status != "stop" for c in checks):
         # Only a picture of the right size and place can be asked how it lies.
-        checks.append(check_orientation(overview, library["images"].get("hires"), scaled.source))
-        checks.append(check_on_tissue(points * shrink, overview, tissue))
+        given = _is_given(library, "hires") and scaled.source == "fullres"
+        checks.append(check_orientation(overview, library["images"]["hires"] if given else None))
+        spot_px = section.uns[Keys.SPADE]["lattice"]["spot_um"] / scaled.um_per_px[0] * shrink[0]
+        checks.append(check_on_tissue(points * shrink, overview, tissue, spot_px))
     return Preflight(
         sample,
         checks,
@@ -235,13 +239,13 @@ def check_blank(overview: NDArray[np.uint8]) -> Check:
     return Check("content", "ok", "the image varies")
 
 
-def check_cytassist(
-    scaled: ScaledImage, image_name: str, overview: NDArray[np.uint8], tissue: TissueModel
-) -> Check:
+def check_cytassist(scaled: ScaledImage, image_name: str, overview: NDArray[np.uint8], tissue: TissueModel) -> Check:
     """The CytAssist instrument's own picture is eosin only and too coarse for features."""
     size = f"{scaled.image.width} x {scaled.image.height} px"
     named = "cytassist" in image_name.lower()
-    if named or ({scaled.image.width, scaled.image.height} in CYTASSIST_SIZES and not _haematoxylin(overview, tissue)):
+    if named or (
+        {scaled.image.width, scaled.image.height} in CYTASSIST_SIZES and not _haematoxylin(overview, tissue)
+    ):
         return Check(
             "stain",
             "stop",
@@ -261,6 +265,11 @@ def _haematoxylin(overview: NDArray[np.uint8], tissue: TissueModel) -> bool:
     return bool(np.percentile(red, 95) > 0.15)
 
 
+def _is_given(library: dict[str, Any], kind: str) -> bool:
+    """Tell an image that came with the section from one derived from the full-resolution image."""
+    return kind in library["images"] and "derived" not in library["metadata"]["image_source"][kind]
+
+
 def check_size(scaled: ScaledImage, library: dict[str, Any]) -> Check:
     """The full-resolution image should be hires size / hires scale factor."""
     name = "image size"
@@ -270,7 +279,7 @@ def check_size(scaled: ScaledImage, library: dict[str, Any]) -> Check:
         return Check(name, "ok", f"{found} ({scaled.source})")
     for kind in ("hires", "lowres"):
         scale = library["scalefactors"].get(f"tissue_{kind}_scalef")
-        if kind in library["images"] and scale and "derived" not in library["metadata"]["image_source"][kind]:
+        if scale and _is_given(library, kind):
             small_h, small_w = library["images"][kind].shape[:2]
             break
     else:
@@ -281,7 +290,11 @@ def check_size(scaled: ScaledImage, library: dict[str, Any]) -> Check:
         return Check(name, "ok", found)
     if near(width, small_h) and near(height, small_w):
         return Check(
-            name, "stop", f"{found}: transposed", expected, "rotate the image by 90°, or give the one Space Ranger was given"
+            name,
+            "stop",
+            f"{found}: transposed",
+            expected,
+            "rotate the image by 90°, or give the one Space Ranger was given",
         )
     if (width, height) == (small_w, small_h):
         return Check(
@@ -311,9 +324,10 @@ def check_outside(points: NDArray[np.float64], width: int, height: int) -> Check
     return Check("spots in image", "ok", found)
 
 
-def check_patch_size(size: tuple[int, int], source: str) -> Check:
+def check_patch_size(size: tuple[int, int], scaled: ScaledImage) -> Check:
     """A patch should consist of more than a handful of pixels."""
-    found = f"a patch is {size[0]} x {size[1]} px of the {source} image"
+    um_per_px = max(scaled.um_per_px)
+    found = f"a patch is {size[0]} x {size[1]} px of the {scaled.source} image, {um_per_px:.2g} µm/px"
     if min(size) < MIN_PATCH_PX:
         return Check(
             "patch size",
@@ -322,12 +336,12 @@ def check_patch_size(size: tuple[int, int], source: str) -> Check:
             f"at least {MIN_PATCH_PX} px",
             "name the full-resolution image in the column `image`, or raise `patch.um`",
         )
-    if source != "fullres":
+    if um_per_px > COARSE_UM_PER_PX:
         return Check(
             "patch size",
             "warn",
             found,
-            "the full-resolution image",
+            f"{COARSE_UM_PER_PX:g} µm/px or finer",
             "cell shapes are lost at this resolution: name the microscope image in the column `image`",
         )
     return Check("patch size", "ok", found)
@@ -347,12 +361,10 @@ def check_brightness(overview: NDArray[np.uint8]) -> Check:
     return Check("brightness", "ok", "bright background")
 
 
-def check_orientation(
-    overview: NDArray[np.uint8], hires: NDArray[np.uint8] | None, source: str
-) -> Check:
+def check_orientation(overview: NDArray[np.uint8], hires: NDArray[np.uint8] | None) -> Check:
     """The full-resolution image should lie as the hires image does."""
     name = "orientation"
-    if hires is None or source != "fullres":
+    if hires is None:
         return Check(name, "ok", "one image, nothing to compare")
     reference = _thumb(np.asarray(hires))
     match = {how: _correlation(_thumb(np.ascontiguousarray(f(overview))), reference) for how, f in DIHEDRAL.items()}
@@ -372,9 +384,15 @@ def check_orientation(
     return Check(name, "ok", found)
 
 
-def check_on_tissue(points: NDArray[np.float64], overview: NDArray[np.uint8], tissue: TissueModel) -> Check:
-    """Spots called tissue should lie on tissue, and more so than after flipping the picture."""
-    mask = tissue.density(overview) > tissue.threshold
+def check_on_tissue(
+    points: NDArray[np.float64], overview: NDArray[np.uint8], tissue: TissueModel, spot_px: float
+) -> Check:
+    """Spots called tissue should lie on tissue, and more so than after flipping the picture.
+
+    A spot lies on tissue if a quarter of the pixels under it are stained.
+    """
+    stained = (tissue.density(overview) > tissue.threshold).astype(np.float32)
+    mask = uniform_filter(stained, max(1, round(spot_px))) > 0.25
     height, width = mask.shape
     x, y = (points / (width, height)).T  # 0..1
 
@@ -396,7 +414,11 @@ def check_on_tissue(points: NDArray[np.float64], overview: NDArray[np.uint8], ti
         )
     if shares["as it is"] < 0.5:
         return Check(
-            "spots on tissue", "warn", found, "most of them", "look at the overlay (fat and pale tissue count as glass)"
+            "spots on tissue",
+            "warn",
+            found,
+            "most of them",
+            "look at the overlay (fat and pale tissue count as glass)",
         )
     return Check("spots on tissue", "ok", found)
 

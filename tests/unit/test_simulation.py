@@ -15,6 +15,7 @@ import scanpy as sc
 import tifffile
 from PIL import Image
 from scipy.spatial import cKDTree
+
 from spadework.simulation import DEFAULT_COLUMNS, DEFAULT_ROWS, simulate
 from spadework.simulation.__main__ import main
 from spadework.simulation.cells import Nuclei, hard_core_process
@@ -128,9 +129,7 @@ def test_matrix_holds_the_genes_of_the_truth_in_order(matrix, genes):
     assert genes["gene_id"].is_unique
     assert genes["gene"].is_unique
     assert genes["gene"].str.startswith("MT-").sum() == 13
-    assert genes["class"].value_counts().to_dict() == {
-        name.removeprefix("n_"): n for name, n in NUMBERS.items()
-    }
+    assert genes["class"].value_counts().to_dict() == {name.removeprefix("n_"): n for name, n in NUMBERS.items()}
 
 
 def test_matrix_holds_the_spots_in_tissue_and_no_others(matrix, positions, spots):
@@ -151,9 +150,7 @@ def test_lattice_is_that_of_visium(positions, outs):
     assert ((positions["array_row"] + positions["array_col"]) % 2 == 0).all()
     assert positions["array_row"].max() == ROWS - 1
     assert positions["array_col"].max() == 2 * COLUMNS - 1
-    along = (
-        positions.sort_values(["array_row", "array_col"]).groupby("array_row")["pxl_col_in_fullres"].diff()
-    )
+    along = positions.sort_values(["array_row", "array_col"]).groupby("array_row")["pxl_col_in_fullres"].diff()
     assert np.allclose(along.dropna() * UM_PER_PX, 100.0, rtol=1e-3)
     # the nearest spots of the next row are a pitch away too
     odd = positions.query("array_row == 1 and array_col == 1").iloc[0]
@@ -214,9 +211,7 @@ def mean_under(positions: pd.DataFrame, image: np.ndarray) -> np.ndarray:
     half = int(19.0 / UM_PER_PX)
     rows = positions["pxl_row_in_fullres"].round().astype(int)
     columns = positions["pxl_col_in_fullres"].round().astype(int)
-    patches = (
-        image[r - half : r + half + 1, c - half : c + half + 1] for r, c in zip(rows, columns, strict=True)
-    )
+    patches = (image[r - half : r + half + 1, c - half : c + half + 1] for r, c in zip(rows, columns, strict=True))
     return np.array([patch.mean(axis=(0, 1)) for patch in patches])
 
 
@@ -254,9 +249,7 @@ def test_counts_are_as_sparse_as_real_ones(counts):
 def own_correlations(residuals, genes, spots, wanted: pd.Series) -> np.ndarray:
     rows = np.flatnonzero(wanted)
     drivers = genes["driver"].iloc[rows]
-    return np.array(
-        [np.corrcoef(residuals[:, i], spots[name])[0, 1] for i, name in zip(rows, drivers, strict=True)]
-    )
+    return np.array([np.corrcoef(residuals[:, i], spots[name])[0, 1] for i, name in zip(rows, drivers, strict=True)])
 
 
 def test_planted_genes_follow_their_driver(residuals, genes, spots):

@@ -64,4 +64,3 @@ class Encoder(ABC):
     def describe(self) -> dict[str, Any]:
         """Return what is needed to know these features again: weights, digest, preprocessing, device."""
         return {"name": self.name, "dim": self.dim}
-

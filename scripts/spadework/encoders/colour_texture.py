@@ -6,6 +6,8 @@ stand-in where no weights can be had and the bar a network should clear.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -39,23 +41,25 @@ class ColourTextureEncoder(Encoder):
             parts += [np.percentile(stain, _PERCENTILES, axis=(1, 2)).T, _detail(stain)]
         grey = density.mean(axis=-1)
         gradient = np.hypot(*np.gradient(grey, axis=(1, 2)))
-        parts += [gradient.mean(axis=(1, 2))[:, None], gradient.std(axis=(1, 2))[:, None], _binary_patterns(grey)]
+        parts += [
+            gradient.mean(axis=(1, 2))[:, None],
+            gradient.std(axis=(1, 2))[:, None],
+            _binary_patterns(grey),
+        ]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def _detail(stain: NDArray[np.float32]) -> NDArray[np.float32]:
     """Standard deviation of what each smoothing takes away, (n, scales - 1)."""
     smooth = [stain if s == 0 else gaussian_filter(stain, (0, s, s)) for s in _SCALES]
-    return np.stack([(a - b).std(axis=(1, 2)) for a, b in zip(smooth, smooth[1:], strict=False)], axis=1)
+    return np.stack([(a - b).std(axis=(1, 2)) for a, b in pairwise(smooth)], axis=1)
 
 
 def _binary_patterns(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Histogram of rotation-invariant uniform local binary patterns of the eight neighbours, (n, 10)."""
     height, width = grey.shape[1:]
     centre = grey[:, 1:-1, 1:-1]
-    above = np.stack(
-        [grey[:, 1 + r : height - 1 + r, 1 + c : width - 1 + c] >= centre for r, c in _NEIGHBOURS]
-    )
+    above = np.stack([grey[:, 1 + r : height - 1 + r, 1 + c : width - 1 + c] >= centre for r, c in _NEIGHBOURS])
     changes = (above != np.roll(above, 1, axis=0)).sum(axis=0)
     pattern = np.where(changes <= 2, above.sum(axis=0), 9)
     return np.stack([(pattern == k).mean(axis=(1, 2)) for k in range(10)], axis=1).astype(np.float32)

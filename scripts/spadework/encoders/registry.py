@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from spadework.encoders.base import Encoder
-from spadework.encoders.keras_applications import NETWORKS, Device, KerasEncoder, PixelRange, Precision, min_px
+from spadework.encoders.keras_applications import (
+    NETWORKS,
+    Device,
+    KerasEncoder,
+    PixelRange,
+    Precision,
+    min_px,
+)
 from spadework.errors import InputError
 
 WITHOUT_WEIGHTS = ("colour_texture", "dummy")
@@ -59,9 +66,7 @@ def create(
     """Make an encoder; the options are those of :class:`KerasEncoder` and mean nothing to the others."""
     check(name, px)
     if needs_weights(name):
-        return KerasEncoder(
-            name, px, weights=weights, pixel_range=pixel_range, precision=precision, device=device
-        )
+        return KerasEncoder(name, px, weights=weights, pixel_range=pixel_range, precision=precision, device=device)
     if name == "colour_texture":
         from spadework.encoders.colour_texture import ColourTextureEncoder
 

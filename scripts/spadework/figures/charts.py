@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 
 from spadework.figures.style import category_colours
 
-
 INDEPENDENCE_NOTE = (
     "p-values as published: they take spots as independent and ignore sequencing depth, so read them as a ranking."
 )
 
 
-def embeddings(
-    coordinates: dict[str, NDArray[np.floating]], labels: dict[str, pd.Series], heading: str
-) -> Figure:
+def embeddings(coordinates: dict[str, NDArray[np.floating]], labels: dict[str, pd.Series], heading: str) -> Figure:
     """Scatter each embedding once per labelling, with a categorical legend per row.
 
     Parameters
@@ -128,13 +125,13 @@ def latent_summary(summary: pd.DataFrame, heading: str) -> Figure:
     series = {
         "r_log10_umi": ("correlation with log10 UMI", "#D55E00"),
         "r_tissue_fraction": ("correlation with tissue fraction", "#009E73"),
-        "moran_i": ("Moran's I (spatial autocorrelation)", "#7F7F7F"),
+        "moran_i": ("Moran's I (alike neighbours)", "#7F7F7F"),
     }
     for i, (column, (label, colour)) in enumerate(series.items()):
         right.bar(x + (i - 1) * 0.27, summary[column], width=0.25, color=colour, label=label)
     right.axhline(0, color="black", lw=0.6)
     right.set(title="what each latent goes along with", xlabel="latent", xticks=x, ylim=(-1.05, 1.05))
-    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), fontsize=8, ncols=3)
+    right.legend(loc="lower right", fontsize=8)
     figure.suptitle(heading)
     return figure
 
@@ -153,7 +150,8 @@ def contact_sheet(
     columns = min(n, 8)
     rows = -(-n // columns)
     figure = plt.figure(figsize=(1.45 * columns, 1.6 * 2 * rows + 0.8), layout="constrained")
-    upper, lower = figure.subfigures(2, 1)
+    grid = figure.add_gridspec(2, 1)
+    upper, lower = (figure.add_subfigure(grid[i]) for i in (0, 1))
     for part, patches, values, title, colour in (
         (upper, low, low_values, "lowest", "#2166AC"),
         (lower, high, high_values, "highest", "#B2182B"),
@@ -163,7 +161,7 @@ def contact_sheet(
         for ax in axes:
             ax.axis("off")
         for ax, patch, value in zip(axes, patches, values, strict=False):
-            ax.imshow(patch, interpolation="nearest" if patch.shape[0] < 64 else "antialiased")
+            ax.imshow(patch, interpolation="bilinear")
             ax.set_title(f"{value:.3g}", fontsize=7, pad=2)
     figure.suptitle(heading)
     return figure

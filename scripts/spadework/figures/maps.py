@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import EllipseCollection
+from matplotlib.collections import Collection, EllipseCollection, PolyCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from PIL import Image
 
 from spadework.figures.style import DIVERGING, SEQUENTIAL, category_colours, two_sd_limits
 from spadework.keys import Keys
@@ -51,10 +53,17 @@ class Canvas:
         """Height over width."""
         return abs(self.extent[2] - self.extent[3]) / abs(self.extent[1] - self.extent[0])
 
+    def for_width(self, px: float) -> Canvas:
+        """Return the canvas with its image no wider than ``px``: drawing time goes with image size."""
+        width = round(px)
+        if self.image.shape[1] <= width:
+            return self
+        size = (width, max(1, round(self.image.shape[0] * width / self.image.shape[1])))
+        small = Image.fromarray(self.image).resize(size, Image.Resampling.BOX)
+        return replace(self, image=np.asarray(small))
 
-def section_canvas(
-    spatial: dict, lattice: dict, points: NDArray[np.float64], kind: str = "hires"
-) -> Canvas:
+
+def section_canvas(spatial: dict, lattice: dict, points: NDArray[np.float64], kind: str = "hires") -> Canvas:
     """Prepare the image under the maps.
 
     Parameters
@@ -87,37 +96,37 @@ def section_canvas(
 def draw_tissue(ax: Axes, canvas: Canvas, wash: float = _WASH) -> None:
     """Draw the image with a scale bar and no axes."""
     pale = (canvas.image * (1 - wash) + 255 * wash).astype(np.uint8)
-    ax.imshow(pale, extent=canvas.extent, interpolation="antialiased")
+    ax.imshow(pale, extent=canvas.extent, interpolation="bilinear")
     ax.set(xticks=[], yticks=[], aspect="equal", xlim=canvas.extent[:2], ylim=canvas.extent[2:])
     for spine in ax.spines.values():
         spine.set_visible(False)
     width = canvas.extent[1] - canvas.extent[0]
     bar = next((b for b in (5000, 2000, 1000, 500, 200, 100, 50, 20) if b <= width / 4), 10)
     label = f"{bar // 1000} mm" if bar >= 1000 else f"{bar} µm"
-    ax.annotate(
-        label, (0.02, 0), (0, -3), xycoords="axes fraction", textcoords="offset points", va="top", fontsize=7
+    ax.annotate(label, (0.02, 0), (0, -3), xycoords="axes fraction", textcoords="offset points", va="top", fontsize=7)
+    ax.plot(
+        [0.02, 0.02 + bar / width],
+        [0, 0],
+        transform=ax.transAxes,
+        color="black",
+        lw=2.5,
+        clip_on=False,
+        solid_capstyle="butt",
     )
-    ax.plot([0.02, 0.02 + bar / width], [0, 0], transform=ax.transAxes, color="black", lw=2.5, clip_on=False,
-            solid_capstyle="butt")
 
 
-def draw_spots(ax: Axes, canvas: Canvas, **style: object) -> EllipseCollection:
+def draw_spots(ax: Axes, canvas: Canvas, **style: Any) -> Collection:  # noqa: ANN401  (matplotlib's own properties)
     """Draw all spots at their true size; ``style`` goes to the collection."""
     n = len(canvas.xy)
     if canvas.square:
-        from matplotlib.collections import PolyCollection
-
         half = canvas.spot_um / 2
         corners = np.array([(-half, -half), (half, -half), (half, half), (-half, half)])
-        spots = PolyCollection(canvas.xy[:, None] + corners, **style)  # type: ignore[arg-type]
-        ax.add_collection(spots)
-        return spots  # type: ignore[return-value]
+        return ax.add_collection(PolyCollection(canvas.xy[:, None] + corners, **style))
     size = np.full(n, canvas.spot_um)
     spots = EllipseCollection(
         size, size, np.zeros(n), units="xy", offsets=canvas.xy, offset_transform=ax.transData, **style
     )
-    ax.add_collection(spots)
-    return spots
+    return ax.add_collection(spots)
 
 
 def value_map(
@@ -132,7 +141,8 @@ def value_map(
 ) -> None:
     """Draw one value per spot over the tissue, with a colour bar."""
     draw_tissue(ax, canvas)
-    spots = draw_spots(ax, canvas, cmap=colours, norm=Normalize(*limits), linewidths=0, alpha=0.9)
+    # A hair of an outline keeps pale spots visible on pale tissue.
+    spots = draw_spots(ax, canvas, cmap=colours, norm=Normalize(*limits), linewidths=0.15, edgecolors="#555555")
     spots.set_array(np.asarray(values, float))
     low, high = float(np.min(values)) < limits[0], float(np.max(values)) > limits[1]
     extend = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}[low, high]
@@ -149,9 +159,11 @@ def latent_map(ax: Axes, canvas: Canvas, latent: NDArray[np.floating], title: st
 
 
 def gene_map(ax: Axes, canvas: Canvas, expression: NDArray[np.floating], title: str) -> None:
-    """Draw a gene's log-normalised expression from zero to its 99th percentile."""
-    top = float(np.percentile(expression, 99)) or float(expression.max()) or 1.0
-    value_map(ax, canvas, expression, limits=(0.0, top), colours=SEQUENTIAL, title=title, label="log expression")
+    """Draw a gene's log-normalised expression from its 1st to its 99th percentile."""
+    low, high = (float(v) for v in np.percentile(expression, (1, 99)))
+    if high <= low:
+        low, high = float(expression.min()), float(expression.max()) or 1.0
+    value_map(ax, canvas, expression, limits=(low, high), colours=SEQUENTIAL, title=title, label="log expression")
 
 
 def category_map(ax: Axes, canvas: Canvas, labels: pd.Series, title: str) -> None:
@@ -161,16 +173,20 @@ def category_map(ax: Axes, canvas: Canvas, labels: pd.Series, title: str) -> Non
     colours = category_colours(categories)
     draw_spots(ax, canvas, facecolors=[colours[str(v)] for v in labels], linewidths=0, alpha=0.9)
     handles = [Patch(color=colours[c], label=c) for c in categories]
-    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7, ncols=1 + len(handles) // 16)
+    ax.legend(
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        fontsize=7,
+        ncols=1 + len(handles) // 16,
+    )
     ax.set_title(title)
 
 
 def _grid(n: int, canvas: Canvas, columns: int, width: float) -> tuple[Figure, NDArray]:
     rows = -(-n // columns)
     height = width / columns * canvas.aspect * 0.86 + 0.35
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(width, rows * height), layout="constrained", squeeze=False
-    )
+    figure, axes = plt.subplots(rows, columns, figsize=(width, rows * height), layout="constrained", squeeze=False)
     for ax in axes.flat[n:]:
         ax.set_visible(False)
     return figure, axes.ravel()
@@ -179,9 +195,11 @@ def _grid(n: int, canvas: Canvas, columns: int, width: float) -> tuple[Figure, N
 def all_latents(canvas: Canvas, latents: NDArray[np.floating], ratio: NDArray[np.floating], heading: str) -> Figure:
     """All latents of a section on one page."""
     n = latents.shape[1]
-    figure, axes = _grid(n, canvas, min(3, n), 12)
+    columns = min(3, n)
+    figure, axes = _grid(n, canvas, columns, 12)
+    small = canvas.for_width(12 / columns * figure.dpi)
     for j in range(n):
-        latent_map(axes[j], canvas, latents[:, j], f"latent {j + 1} ({ratio[j]:.1%} of variance)")
+        latent_map(axes[j], small, latents[:, j], f"latent {j + 1} ({ratio[j]:.1%} of variance)")
     figure.suptitle(heading)
     return figure
 
@@ -199,9 +217,10 @@ def latent_with_genes(
     height = 2 * (panel * canvas.aspect * 0.86 + 0.4)
     figure = plt.figure(figsize=(panel * (2 + columns), height), layout="constrained")
     grid = figure.add_gridspec(2, 2 + columns)
-    latent_map(figure.add_subplot(grid[:, :2]), canvas, latent, title)
+    small = canvas.for_width(panel * figure.dpi)
+    latent_map(figure.add_subplot(grid[:, :2]), canvas.for_width(2 * panel * figure.dpi), latent, title)
     for i, (name, values) in enumerate(genes):
-        gene_map(figure.add_subplot(grid[i // columns, 2 + i % columns]), canvas, values, name)
+        gene_map(figure.add_subplot(grid[i // columns, 2 + i % columns]), small, values, name)
     figure.suptitle(heading)
     return figure
 
@@ -209,6 +228,7 @@ def latent_with_genes(
 def clusters_over_tissue(canvas: Canvas, obs: pd.DataFrame, image_cluster: str, heading: str) -> Figure:
     """The H&E image, expression clusters and image clusters side by side."""
     figure, axes = _grid(3, canvas, 3, 13)
+    canvas = canvas.for_width(13 / 3 * figure.dpi)
     draw_tissue(axes[0], canvas, wash=0)
     axes[0].set_title("H&E")
     category_map(axes[1], canvas, obs[Keys.CLUSTER], "expression clusters")

@@ -1,4 +1,4 @@
-"""The preflight's picture: do the spots sit where the tissue is?"""
+"""Draw the preflight: whether the spots sit where the tissue is."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def overlay(
     low = np.clip(where - np.asarray(patch_px) * _ZOOM_SPOTS / 2, 0, None).astype(int)
     high = np.minimum(where + np.asarray(patch_px) * _ZOOM_SPOTS / 2, (image.width, image.height)).astype(int)
     if (high > low).all():
-        close.imshow(
-            image.read(low[0], low[1], high[0], high[1]), extent=(low[0], high[0], high[1], low[1])
-        )
+        close.imshow(image.read(low[0], low[1], high[0], high[1]), extent=(low[0], high[0], high[1], low[1]))
         _spots(close, points, np.asarray(spot_px), 1.0)
         close.add_patch(
             Rectangle(where - np.asarray(patch_px) / 2, *patch_px, fill=False, ec="#FFD500", lw=2, label="one patch")
@@ -54,11 +52,16 @@ def overlay(
         close.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), title="close-up: spots, and one patch (yellow)")
         whole.add_patch(Rectangle(low * shrink, *((high - low) * shrink), fill=False, ec="#FFD500", lw=1.2))
     close.set(xticks=[], yticks=[])
+    for ax in (whole, close):
+        ax.spines[:].set_visible(False)
     text.axis("off")
     lines = [(c.status, f"{c.name}: {c.found}", c.remedy if c.status != "ok" else "") for c in report.checks]
     y = 0.99
     for status, found, remedy in lines:
-        for line, colour in ((f"{status.upper()}  {found}", _COLOURS[status]), (f"→ {remedy}" if remedy else "", "#333333")):
+        for line, colour in (
+            (f"{status.upper()}  {found}", _COLOURS[status]),
+            (f"→ {remedy}" if remedy else "", "#333333"),
+        ):
             if line:
                 wrapped = _wrap(line, 62)
                 text.text(0, y, wrapped, va="top", fontsize=8.5, color=colour, transform=text.transAxes)
@@ -71,9 +74,16 @@ def _spots(ax: plt.Axes, xy: NDArray[np.float64], size: NDArray[np.float64], lw:
     n = len(xy)
     ax.add_collection(
         EllipseCollection(
-            np.full(n, size[0]), np.full(n, size[1]), np.zeros(n), units="xy", offsets=xy,
-            offset_transform=ax.transData, facecolors="none", edgecolors="#0050C8", linewidths=lw,
-        )  # fmt: skip
+            np.full(n, size[0]),
+            np.full(n, size[1]),
+            np.zeros(n),
+            units="xy",
+            offsets=xy,
+            offset_transform=ax.transData,
+            facecolors="none",
+            edgecolors="#0050C8",
+            linewidths=lw,
+        )
     )
 
 

@@ -13,7 +13,9 @@ from spadework.collect import seeded_note
 from spadework.figures import charts, maps
 from spadework.figures.style import finish
 from spadework.keys import Keys
-from spadework.patch_file import PatchFile
+from spadework.patches import ScaledImage, cut_patches
+
+_SHOWN_PX = 224  # edge of a patch on a contact sheet
 
 
 def draw_maps(
@@ -24,7 +26,7 @@ def draw_maps(
     *,
     outputs: dict[str, str],
     latent_files: list[str],
-    figures: dict[str, Any],
+    n_genes: int,
 ) -> None:
     """Draw latents, each latent with its top genes, and clusters.
 
@@ -41,20 +43,20 @@ def draw_maps(
     ratio = np.asarray(spade[encoder]["variance_ratio"])
     note = seeded_note(spade[encoder]["encoder"])
     heading = f"{sample}: {encoder} latents"
-    finish(maps.all_latents(canvas, latents, ratio, heading), outputs["latents"], figures["dpi"], note)
+    finish(maps.all_latents(canvas, latents, ratio, heading), outputs["latents"], note)
     image_cluster = Keys.image_cluster(encoder, str(spade["encoders"][0]))
     page = maps.clusters_over_tissue(canvas, section.obs, image_cluster, f"{sample}: clusters")
-    finish(page, outputs["clusters"], figures["dpi"], note)
+    finish(page, outputs["clusters"], note)
     for j, path in enumerate(latent_files):
         genes = [
             (f"{row.gene}  r = {row.r:+.2f}", _expression(section, row.gene))
-            for row in top_genes(table, j + 1, figures["top_genes"]).itertuples()
+            for row in top_genes(table, j + 1, n_genes).itertuples()
         ]
         title = f"latent {j + 1} ({ratio[j]:.1%} of variance)"
         page = maps.latent_with_genes(
             canvas, latents[:, j], genes, title, f"{sample}: {encoder} latent {j + 1} and its strongest genes"
         )
-        finish(page, path, figures["dpi"], note)
+        finish(page, path, note)
 
 
 def top_genes(table: pd.DataFrame, latent: int, n: int) -> pd.DataFrame:
@@ -71,7 +73,8 @@ def draw_charts(
     encoder: str,
     *,
     outputs: dict[str, str],
-    figures: dict[str, Any],
+    fdr: float,
+    n_genes: int,
 ) -> None:
     """Draw embeddings, volcano plots and the summary of the latents."""
     spade = section.uns[Keys.SPADE]
@@ -85,36 +88,41 @@ def draw_charts(
         "image clusters": section.obs[Keys.image_cluster(encoder, str(spade["encoders"][0]))],
     }
     page = charts.embeddings(coordinates, labels, f"{sample}: {encoder} latents")
-    finish(page, outputs["embeddings"], figures["dpi"], note)
-    page = charts.volcano(
-        table, summary["latent"].tolist(), figures["fdr"], figures["top_genes"], f"{sample}: genes by {encoder} latent"
-    )
-    finish(page, outputs["volcano"], figures["dpi"], " ".join([charts.INDEPENDENCE_NOTE, note]).strip())
+    finish(page, outputs["embeddings"], note)
+    page = charts.volcano(table, summary["latent"].tolist(), fdr, n_genes, f"{sample}: genes by {encoder} latent")
+    finish(page, outputs["volcano"], "\n".join([charts.INDEPENDENCE_NOTE, note]).strip())
     page = charts.latent_summary(summary, f"{sample}: {encoder} latents")
-    finish(page, outputs["variance"], figures["dpi"], note)
+    finish(page, outputs["variance"], note)
 
 
 def draw_contact_sheets(
     latents: ad.AnnData,
     description: dict[str, Any],
-    patches: str,
+    scaled: ScaledImage,
+    manifest: pd.DataFrame,
     sample: str,
     encoder: str,
     *,
     outputs: list[str],
-    figures: dict[str, Any],
+    n_extreme: int,
 ) -> None:
-    """Draw the extreme patches of each latent."""
-    file = PatchFile(patches)
-    values = np.asarray(latents[file.barcodes].obsm["pca"])
-    for j, path in enumerate(outputs):
-        order = np.argsort(values[:, j], kind="stable")
-        n = min(figures["n_extreme"], len(order) // 2)
-        low, high = order[:n], order[::-1][:n]
+    """Draw the extreme patches of each latent, cut again at the resolution of the image."""
+    values = np.asarray(latents[manifest.index].obsm["pca"])
+    corner, size = manifest[["x0", "y0"]].to_numpy(), manifest[["width_px", "height_px"]].to_numpy()
+    boxes = np.hstack([corner, corner + size])
+    n = min(n_extreme, len(boxes) // 2)
+    ends = [(order[:n], order[::-1][:n]) for order in np.argsort(values, axis=0, kind="stable").T[: len(outputs)]]
+    rows = np.unique(np.concatenate([np.concatenate(pair) for pair in ends]))
+    shown = {int(rows[i]): patch for i, patch in cut_patches(scaled.image, boxes[rows], _SHOWN_PX)}
+    for j, (path, (low, high)) in enumerate(zip(outputs, ends, strict=True)):
         page = charts.contact_sheet(
-            file.take(low), file.take(high), values[low, j], values[high, j], f"{sample}: {encoder} latent {j + 1}"
+            np.stack([shown[i] for i in low]),
+            np.stack([shown[i] for i in high]),
+            values[low, j],
+            values[high, j],
+            f"{sample}: {encoder} latent {j + 1}",
         )
-        finish(page, path, figures["dpi"], seeded_note(description))
+        finish(page, path, seeded_note(description))
 
 
 def _expression(section: ad.AnnData, gene: str) -> NDArray[np.float32]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib as mpl
@@ -31,6 +34,7 @@ mpl.rcParams.update(
         "axes.spines.right": False,
         "figure.titlesize": 12,
         "savefig.facecolor": "white",
+        "savefig.dpi": "figure",
         "legend.frameon": False,
     }
 )
@@ -43,12 +47,21 @@ def category_colours(categories: list[str]) -> dict[str, str]:
     return colours | ({"unlabelled": UNLABELLED} if "unlabelled" in categories else {})
 
 
-def finish(figure: Figure, path: str | Path, dpi: int, note: str = "") -> None:
+@contextmanager
+def resolution(dpi: int) -> Iterator[None]:
+    """Make figures in the block at ``dpi`` dots per inch."""
+    with mpl.rc_context({"figure.dpi": dpi}):
+        yield
+
+
+def finish(figure: Figure, path: str | Path, note: str = "") -> None:
     """Write a figure as PNG, with a note of what the reader must know at its foot, and close it."""
     if note:
-        figure.text(0.01, -0.01, note, ha="left", va="top", fontsize=8, color="#7A1F1F")
+        width = int(figure.get_size_inches()[0] * 13)
+        text = "\n".join(textwrap.fill(part, width) for part in note.split("\n"))
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color="#7A1F1F")
     with whole_file(path) as partial:
-        figure.savefig(partial, dpi=dpi, bbox_inches="tight", pil_kwargs={"compress_level": 3})
+        figure.savefig(partial, pil_kwargs={"compress_level": 3})
     plt.close(figure)
 
 

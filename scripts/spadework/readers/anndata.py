@@ -34,7 +34,11 @@ def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
         adata = ad.read_h5ad(path)
     except (OSError, KeyError, ValueError) as error:
         raise InputError(
-            sample.name, path, found=f"an unreadable file ({error})", expected="an .h5ad", remedy="write it again"
+            sample.name,
+            path,
+            found=f"an unreadable file ({error})",
+            expected="an .h5ad",
+            remedy="write it again",
         ) from error
     if Keys.SPATIAL not in adata.obsm:
         raise InputError(
@@ -46,7 +50,8 @@ def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
         )
     library = _library(sample, files, adata)
     counts, variables = _raw_counts(sample, files, adata)
-    scale = {k: float(v) for k, v in dict(library.get("scalefactors", {})).items() if np.isscalar(v)}
+    factors = dict(library.get("scalefactors", {}))
+    scale = {k: float(np.asarray(v)) for k, v in factors.items() if np.ndim(v) == 0}
     obs = pd.DataFrame(index=adata.obs_names.astype(str))
     obs[Keys.IN_TISSUE] = adata.obs[Keys.IN_TISSUE].astype(int).to_numpy() if Keys.IN_TISSUE in adata.obs else 1
     on_lattice = Keys.ARRAY_ROW in adata.obs and Keys.ARRAY_COL in adata.obs
@@ -109,9 +114,7 @@ def _library(sample: Sample, files: SectionFiles, adata: ad.AnnData) -> dict:
     return next(iter(libraries.values()), {})
 
 
-def _raw_counts(
-    sample: Sample, files: SectionFiles, adata: ad.AnnData
-) -> tuple[sparse.csr_matrix, pd.DataFrame]:
+def _raw_counts(sample: Sample, files: SectionFiles, adata: ad.AnnData) -> tuple[sparse.csr_matrix, pd.DataFrame]:
     candidates = [(adata.layers.get(Keys.COUNTS), adata.var), (adata.X, adata.var)]
     if adata.raw is not None:
         candidates.append((adata.raw.X, adata.raw.var))

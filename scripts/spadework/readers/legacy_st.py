@@ -105,9 +105,7 @@ def _read_counts(sample: str, files: SectionFiles) -> Matrix:
             expected="raw counts: whole numbers, none negative",
             remedy="give the unnormalised table",
         )
-    gene_table = pd.DataFrame(
-        {Keys.GENE_IDS: genes, Keys.GENE_NAME: genes, Keys.FEATURE_TYPES: GENE_EXPRESSION}
-    )
+    gene_table = pd.DataFrame({Keys.GENE_IDS: genes, Keys.GENE_NAME: genes, Keys.FEATURE_TYPES: GENE_EXPRESSION})
     if genes.has_duplicates:
         raise InputError(
             sample,

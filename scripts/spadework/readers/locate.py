@@ -79,8 +79,7 @@ def locate(sample: Sample, bin_um: int = 8) -> SectionFiles:
                 name,
                 path,
                 found="no such file or folder, and no download with this prefix",
-                expected="a Space Ranger folder, the prefix of a download, a legacy ST folder or table, or an "
-                ".h5ad",
+                expected="a Space Ranger folder, the prefix of a download, a legacy ST folder or table, or an .h5ad",
                 remedy="correct `path` in the sample sheet (relative paths start at the working directory)",
             )
         files = prefixed
@@ -151,9 +150,7 @@ def _visium(sample: Sample, outs: Path) -> SectionFiles | None:
     return _with_spatial(sample, "visium", matrix, outs / "spatial", _fullres(sample.name, outs))
 
 
-def _packed(
-    sample: Sample, platform: str, matrix: Path, archive: Path, fullres: Path | None
-) -> SectionFiles:
+def _packed(sample: Sample, platform: str, matrix: Path, archive: Path, fullres: Path | None) -> SectionFiles:
     return SectionFiles(sample.name, platform, matrix, archive, archives=(archive,), fullres=fullres)
 
 
@@ -232,8 +229,8 @@ def _segmented(sample: Sample, outs: Path) -> SectionFiles:
     cells = _first(sample.name, folder, ("cell_segmentations.geojson",))
     if cells is None:
         raise _missing(sample.name, folder / "cell_segmentations.geojson")
-    spatials = (folder / "spatial", folder.parent / "spatial")
-    spatials += tuple(sorted((folder.parent / "binned_outputs").glob("square_*/spatial")))
+    bins = sorted((folder.parent / "binned_outputs").glob("square_*/spatial"))
+    spatials = (folder / "spatial", folder.parent / "spatial", *bins)
     scalefactors = next((p for s in spatials if (p := s / "scalefactors_json.json").is_file()), None)
     if scalefactors is None:
         raise _missing(sample.name, folder / "spatial" / "scalefactors_json.json")
@@ -272,9 +269,7 @@ def _prefixed(sample: Sample, folder: Path, prefix: str) -> SectionFiles | None:
     for spatial in (folder / f"{prefix}_spatial", folder / "spatial"):
         if spatial.is_dir():
             inner = spatial / "spatial"
-            return _with_spatial(
-                sample, "visium", matrix, inner if inner.is_dir() else spatial, fullres
-            )
+            return _with_spatial(sample, "visium", matrix, inner if inner.is_dir() else spatial, fullres)
     for archive in (folder / f"{prefix}_spatial.tar.gz", folder / "spatial.tar.gz"):
         if archive.is_file():
             return _packed(sample, "visium", matrix, archive, fullres)
@@ -317,9 +312,7 @@ def _legacy(sample: Sample, folder: Path, counts: Path) -> SectionFiles:
             expected="one image",
             remedy="name the H&E image in the column `image`",
         )
-    return SectionFiles(
-        sample.name, "legacy_st", counts, (named or spots)[0], fullres=own[0] if own else None
-    )
+    return SectionFiles(sample.name, "legacy_st", counts, (named or spots)[0], fullres=own[0] if own else None)
 
 
 def _fullres(sample: str, folder: Path, prefix: str = "") -> Path | None:

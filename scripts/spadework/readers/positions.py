@@ -44,7 +44,11 @@ def read_positions(sample: str, path: Path) -> pd.DataFrame:
             table = pd.read_csv(path, header=header, dtype={0: str}, encoding="utf-8-sig")
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(
-            sample, path, found=f"an unreadable file ({error})", expected=f"a table of {expected}", remedy=remedy
+            sample,
+            path,
+            found=f"an unreadable file ({error})",
+            expected=f"a table of {expected}",
+            remedy=remedy,
         ) from error
     if table.shape[1] < len(_FILE_COLUMNS):
         raise InputError(

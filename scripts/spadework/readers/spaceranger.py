@@ -190,7 +190,10 @@ def _centroid(coordinates: list, geometry: dict) -> tuple[float, float]:
         if abs(area) > best_area:
             best_area = abs(area)
             best = (
-                (float(np.sum((x[:-1] + x[1:]) * cross) / (6 * area)), float(np.sum((y[:-1] + y[1:]) * cross) / (6 * area)))
+                (
+                    float(np.sum((x[:-1] + x[1:]) * cross) / (6 * area)),
+                    float(np.sum((y[:-1] + y[1:]) * cross) / (6 * area)),
+                )
                 if area
                 else (float(x.mean()), float(y.mean()))
             )
@@ -201,10 +204,10 @@ def _centroid(coordinates: list, geometry: dict) -> tuple[float, float]:
 
 def _version_notes(platform: str, matrix: Matrix) -> list[str]:
     version = re.search(r"(\d+)\.(\d+)\.(\d+)", matrix.software)
-    if platform.startswith("visium_hd") and version:
-        if tuple(int(n) for n in version.groups()) < HD_REGISTRATION_FIXED:
-            return [
-                f"written by {matrix.software}; before 3.1.2 the registration of Visium HD slides could be off by "
-                "16 µm: consider running Space Ranger again"
-            ]
-    return []
+    number = tuple(int(n) for n in version.groups()) if version else HD_REGISTRATION_FIXED
+    if not platform.startswith("visium_hd") or number >= HD_REGISTRATION_FIXED:
+        return []
+    return [
+        f"written by {matrix.software}; before 3.1.2 the registration of Visium HD slides could be off by 16 µm: "
+        "consider running Space Ranger again"
+    ]

@@ -20,9 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder that receives outs/ and truth/")
     parser.add_argument("--seed", type=int, required=True, help="same seed, same bytes")
     parser.add_argument("--spot-rows", type=int, default=DEFAULT_ROWS, help="rows of spots (%(default)s)")
-    parser.add_argument(
-        "--spot-columns", type=int, default=DEFAULT_COLUMNS, help="spots per row (%(default)s)"
-    )
+    parser.add_argument("--spot-columns", type=int, default=DEFAULT_COLUMNS, help="spots per row (%(default)s)")
     parser.add_argument("--um-per-px", type=float, default=2.0, help="pixel size, µm (%(default)s)")
     options = parser.parse_args(arguments)
     try:
@@ -39,9 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     genes = pd.read_csv(options.out / "truth" / "genes.csv")
     kinds = spots["dominant_type"].value_counts().to_dict()
     sys.stdout.write(f"{outs}: {len(spots)} spots in tissue, {len(genes)} genes, seed {options.seed}\n")
-    sys.stdout.write(
-        "spots by dominant type: " + ", ".join(f"{kind} {n}" for kind, n in kinds.items()) + "\n"
-    )
+    sys.stdout.write("spots by dominant type: " + ", ".join(f"{kind} {n}" for kind, n in kinds.items()) + "\n")
     return 0
 
 

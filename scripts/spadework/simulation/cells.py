@@ -175,9 +175,7 @@ def scatter_nuclei(seed: int, tissue: TissueMap) -> Nuclei:
     def lymphocyte_rate(y: Points, x: Points) -> NDArray:
         kind = kind_at(y, x)
         solid = (kind == Tissue.FAT) | (canvas.sample(tissue.gland_depth_um, y, x) > 0.0)
-        infiltrate = (
-            0.025 * (kind == Tissue.STROMA) + 0.07 * (kind == Tissue.GLAND) + 0.012 * (kind == Tissue.TUMOUR)
-        )
+        infiltrate = 0.025 * (kind == Tissue.STROMA) + 0.07 * (kind == Tissue.GLAND) + 0.012 * (kind == Tissue.TUMOUR)
         share = np.maximum(plan.sample(spill, y, x), infiltrate)
         return 12000.0 * share * ~solid * (kind != Tissue.GLASS)
 
@@ -198,6 +196,4 @@ def scatter_nuclei(seed: int, tissue: TissueMap) -> Nuclei:
     rng = stream(seed, "lymphocytes")
     y, x = hard_core_process(rng, canvas, 12000.0, 4.2, lymphocyte_rate)
     parts.append(_shape(rng, y, x, LYMPHOCYTE, np.zeros(len(y)), np.pi))
-    return Nuclei(
-        **{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Nuclei)}
-    )
+    return Nuclei(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Nuclei)})

@@ -111,9 +111,7 @@ def lattice_fields(rng: np.random.Generator, lattice: Lattice, range_pitches: fl
     """
     steps = np.array([ROW_STEP_UM / PITCH_UM, 0.5])
     size = np.array([lattice.rows, 2 * lattice.columns])
-    torus = [
-        fft.next_fast_len(int(n), real=True) for n in size + np.ceil(4.0 * range_pitches / steps).astype(int)
-    ]
+    torus = [fft.next_fast_len(int(n), real=True) for n in size + np.ceil(4.0 * range_pitches / steps).astype(int)]
     lags = [step * np.minimum(np.arange(n), n - np.arange(n)) for step, n in zip(steps, torus, strict=True)]
     covariance = np.exp(-np.hypot(lags[0][:, None], lags[1][None, :]) / range_pitches)
     # the embedding is not exactly positive definite; what is clipped is negligible

@@ -31,9 +31,7 @@ class Canvas:
     def coarser(self, um_per_px: float) -> Canvas:
         """Return the same area with larger pixels (or this canvas, if its pixels are no smaller)."""
         scale = max(um_per_px / self.um_per_px, 1.0)
-        return Canvas(
-            int(np.ceil(self.height / scale)), int(np.ceil(self.width / scale)), self.um_per_px * scale
-        )
+        return Canvas(int(np.ceil(self.height / scale)), int(np.ceil(self.width / scale)), self.um_per_px * scale)
 
     def pixel_of(self, y_um: NDArray, x_um: NDArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Row and column of the pixel nearest to each point; points outside go to the border."""
@@ -93,9 +91,7 @@ def canvas_around(lattice: Lattice, um_per_px: float) -> Canvas:
     return Canvas(int(np.ceil(height_um / um_per_px)) + 1, int(np.ceil(width_um / um_per_px)) + 1, um_per_px)
 
 
-def spot_fractions(
-    labels: NDArray[np.uint8], n_labels: int, canvas: Canvas, lattice: Lattice
-) -> NDArray[np.float64]:
+def spot_fractions(labels: NDArray[np.uint8], n_labels: int, canvas: Canvas, lattice: Lattice) -> NDArray[np.float64]:
     """Share of each label under each 55 µm spot.
 
     Parameters

@@ -102,8 +102,7 @@ def photograph(seed: int, stain: Stain, canvas: Canvas) -> NDArray[np.uint8]:
     # a lens spreads light in µm, a sensor's pixel in px
     optics_px = np.hypot(0.35 / canvas.um_per_px, 0.45)
     haematoxylin, eosin = (
-        ndimage.gaussian_filter(dye, optics_px, truncate=3.0) * thickness
-        for dye in (stain.haematoxylin, stain.eosin)
+        ndimage.gaussian_filter(dye, optics_px, truncate=3.0) * thickness for dye in (stain.haematoxylin, stain.eosin)
     )
     image = np.empty((*canvas.shape, 3), np.uint8)
     for channel in range(3):

@@ -62,9 +62,7 @@ class Section:
     spots: pd.DataFrame
 
 
-def simulate_section(
-    seed: int, spot_rows: int, spot_columns: int, um_per_px: float, numbers: GeneNumbers
-) -> Section:
+def simulate_section(seed: int, spot_rows: int, spot_columns: int, um_per_px: float, numbers: GeneNumbers) -> Section:
     """Simulate a section in memory (deterministic in `seed`)."""
     lattice = hexagonal_lattice(spot_rows, spot_columns)
     canvas = canvas_around(lattice, um_per_px)
@@ -75,9 +73,7 @@ def simulate_section(
     barcodes = random_barcodes(stream(seed, "barcodes"), len(lattice))
     covered = np.flatnonzero(fractions[:, Tissue.GLASS] <= 1.0 - LEAST_TISSUE)
     matrix_order = covered[np.argsort(barcodes[covered])]
-    spots = _spot_truth(
-        barcodes[matrix_order], fractions[matrix_order], nuclei.counts_under(lattice)[matrix_order]
-    )
+    spots = _spot_truth(barcodes[matrix_order], fractions[matrix_order], nuclei.counts_under(lattice)[matrix_order])
 
     drivers = spots[[f"fraction_{kind.name.lower()}" for kind in COMPARTMENTS] + ["nuclei_per_mm2"]]
     genes = plan_genes(seed, numbers, list(drivers.columns))
@@ -163,9 +159,7 @@ def _write_outs(outs: Path, section: Section, seed: int, um_per_px: float) -> No
     in_tissue = np.zeros(len(section.lattice), bool)
     in_tissue[section.matrix_order] = True
     matrix = outs / "filtered_feature_bc_matrix.h5"
-    write_matrix(
-        matrix, section.counts, section.barcodes[section.matrix_order], section.genes, f"simulated_{seed}"
-    )
+    write_matrix(matrix, section.counts, section.barcodes[section.matrix_order], section.genes, f"simulated_{seed}")
     positions = outs / "spatial" / "tissue_positions.csv"
     write_positions(positions, section.lattice, section.barcodes, in_tissue, um_per_px)
     write_images(outs, section.image, um_per_px)

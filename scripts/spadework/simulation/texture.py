@@ -30,8 +30,7 @@ def _collagen(seed: int, tissue: TissueMap) -> Float:
     rng = stream(seed, "collagen")
     coarse = canvas.coarser(2.0 * max(canvas.um_per_px, 2.0))
     angle = [
-        enlarge(part, canvas, coarse)
-        for part in (np.sin(2 * tissue.fibre_angle), np.cos(2 * tissue.fibre_angle))
+        enlarge(part, canvas, coarse) for part in (np.sin(2 * tissue.fibre_angle), np.cos(2 * tissue.fibre_angle))
     ]
     bundles = smear_along(
         white_noise(rng, coarse, 4.5),

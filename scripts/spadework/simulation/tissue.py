@@ -90,9 +90,7 @@ def _compartment_scores(seed: int, plan: Canvas, inside: NDArray[np.bool_]) -> F
     """Score of each compartment (5, height, width); offsets make the argmax meet `AREA_SHARES`."""
     scores = np.stack(
         [
-            fractal_field(
-                stream(seed, f"compartment {kind.name}"), plan, (length, 0.4 * length, 0.15 * length)
-            )
+            fractal_field(stream(seed, f"compartment {kind.name}"), plan, (length, 0.4 * length, 0.15 * length))
             for kind, length in zip(COMPARTMENTS, LENGTHS_UM, strict=True)
         ]
     )
@@ -155,9 +153,7 @@ def _fibre_angle(seed: int, plan: Canvas, canvas: Canvas, obstacle_um: Float) ->
     angle += np.float32(rng.uniform(0.0, np.pi))
     blurred = ndimage.gaussian_filter(np.clip(obstacle_um, -50.0, 30.0), 10.0 / plan.um_per_px)
     slope_y, slope_x = np.gradient(blurred)
-    weight = np.exp(-np.square(blurred / 28.0)) * np.clip(
-        4.0 * np.hypot(slope_y, slope_x) / plan.um_per_px, 0, 1
-    )
+    weight = np.exp(-np.square(blurred / 28.0)) * np.clip(4.0 * np.hypot(slope_y, slope_x) / plan.um_per_px, 0, 1)
     tangent = np.arctan2(slope_x, -slope_y)
     # directions without a head are averaged as doubled angles
     cosine = (1 - weight) * np.cos(2 * angle) + weight * np.cos(2 * tangent)

@@ -1,0 +1,42 @@
+# Two commands: `make demo` and `make test`. Both need Python 3.11 to 3.13 and nothing else.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test lint setup lock clean
+
+demo: setup
+	PYTHONPATH=scripts $(BIN)/python -m spadework.simulation resources/cache/demo --seed 1
+	$(BIN)/snakemake --configfile config/demo.yaml --quiet rules
+	@PYTHONPATH=scripts $(BIN)/python -m spadework.tour results/demo
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakemake --configfile config/demo.yaml --lint
+
+setup: .venv/.complete
+
+# Hash-pinned; bytecode is compiled now, once, instead of at every start (imports are three to five times faster).
+.venv/.complete: requirements.lock
+	@test -n "$(PYTHON)" || { echo "spadework needs Python 3.11, 3.12 or 3.13; found: $$(python3 --version 2>&1)." \
+		"Install one, or name it: make demo PYTHON=/path/to/python3.12"; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	@echo "Installing about 200 packages into .venv (1.5 GB, a few minutes) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+lock:
+	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header \
+		--no-annotate requirements.in -o requirements.lock
+
+clean:
+	rm -rf results logs benchmarks .snakemake

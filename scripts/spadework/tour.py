@@ -1,0 +1,45 @@
+"""Say where the results of a section are, and what they say, in a screenful."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+
+def tour(folder: Path) -> str:
+    """Describe a results folder.
+
+    Parameters
+    ----------
+    folder
+        ``results/{sample}``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the section has no results.
+    """
+    tables = sorted(folder.glob("*/latents.csv"))
+    if not tables:
+        raise FileNotFoundError(f"no results in {folder}")
+    lines = [f"Results of {folder.name}:"]
+    for table in tables:
+        encoder = table.parent
+        lines += [
+            f"  {folder / folder.name}.h5ad    everything, opens in scanpy, squidpy and cellxgene",
+            f"  {folder}/preflight/overlay.png    do the spots sit on the tissue?",
+            f"  {encoder}/figures/latents.png    image latents over the tissue",
+            f"  {encoder}/figures/latent_1.png   a latent and its strongest genes",
+            f"  {encoder}/figures/patches_1.png  what the tissue looks like at both ends of it",
+            f"  {encoder}/association.csv.gz     every gene against every latent",
+            "",
+            f"  {encoder.name} latents ({encoder}/latents.csv):",
+            *("  " + line for line in pd.read_csv(table).round(2).to_string(index=False).splitlines()),
+        ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(tour(Path(sys.argv[1])))
