@@ -189,7 +189,8 @@ def _dense_moments(part: NDArray[np.floating], centred: NDArray[np.float64], ran
     varies = np.ptp(part, axis=0) > 0
     gene_ranks = rankdata(part, axis=0) - (len(part) + 1) / 2
     rho = _correlations(gene_ranks.T @ ranks, (gene_ranks**2).sum(axis=0), ranks, varies)
-    return np.where(varies, (values**2).sum(axis=0), 0.0), values.T @ centred, rho
+    values[:, ~varies] = 0.0
+    return (values**2).sum(axis=0), values.T @ centred, rho
 
 
 def _sparse_moments(part: sparse.csc_matrix, centred: NDArray[np.float64], ranks: NDArray[np.float64]) -> _Sums:
@@ -217,6 +218,7 @@ def _sparse_moments(part: sparse.csc_matrix, centred: NDArray[np.float64], ranks
         shifted[where] = rank - zero_rank
     squares[~varies] = 0.0
     products = sparse.csc_matrix((data, part.indices, part.indptr), shape=part.shape).T @ centred
+    products[~varies] = 0.0
     rank_products = sparse.csc_matrix((shifted, part.indices, part.indptr), shape=part.shape).T @ ranks
     return squares, products, _correlations(rank_products, rank_squares, ranks, varies)
 
@@ -343,10 +345,10 @@ def two_sided_log10_p(t: NDArray[np.float64], df: float) -> NDArray[np.float64]:
     p = 2 * student.sf(size, df)
     with np.errstate(divide="ignore"):
         log_p = np.log(p)
-    far = p < 1e-290
-    x = df / (df + size[far] ** 2)
-    series = np.log(hyp2f1((df + 1) / 2, 1.0, df / 2 + 1, x))
-    log_p[far] = df / 2 * np.log(x) + 0.5 * np.log1p(-x) - np.log(df / 2) - betaln(df / 2, 0.5) + series
+        far = p < 1e-290
+        x = df / (df + size[far] ** 2)
+        series = np.log(hyp2f1((df + 1) / 2, 1.0, df / 2 + 1, x))
+        log_p[far] = df / 2 * np.log(x) + 0.5 * np.log1p(-x) - np.log(df / 2) - betaln(df / 2, 0.5) + series
     return log_p / np.log(10)
 
 
