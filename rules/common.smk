@@ -3,8 +3,7 @@
 import re
 import sys
 from dataclasses import asdict
-
-from snakemake.utils import validate
+from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
@@ -13,11 +12,10 @@ from spadework.errors import SpadeworkError
 from spadework.job import code_id
 from spadework.samples import load_samples
 
-validate(config, "../config/schemas/config.schema.yaml")
-
 try:
+    targets.check_config(config, Path(workflow.basedir, "config/schemas/config.schema.yaml"))
     SAMPLES = load_samples(config["samples"])
-    INPUTS = {name: targets.section_inputs(sample, config) for name, sample in SAMPLES.items()}
+    INPUTS = targets.all_inputs(SAMPLES, config)
     targets.check_encoders(config)
 except SpadeworkError as error:
     raise WorkflowError(str(error)) from None

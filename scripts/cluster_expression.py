@@ -17,15 +17,15 @@ with logged(snakemake.log[0]):
     adata = filter_spots(
         adata, sample, min_counts=e["min_counts"], min_genes=e["min_genes"], max_pct_mt=e["max_pct_mt"]
     )
+    given = [read_clusters(path, adata.obs_names, sample) for path in snakemake.input.clusters]
     adata = normalize(adata, sample, e["min_spots"])
     reduce(adata, n_top_genes=e["n_top_genes"], n_pcs=e["n_pcs"], seed=p.seed)
     clusters, adata.obsm[Keys.UMAP] = cluster_and_embed(
         adata.obsm[Keys.PCA], n_neighbors=e["n_neighbors"], resolution=e["resolution"], seed=p.seed
     )
     adata.obs[Keys.CLUSTER] = categorical(clusters)
-    if snakemake.input.clusters:
-        adata.obs["leiden"] = adata.obs[Keys.CLUSTER]
-        adata.obs[Keys.CLUSTER] = read_clusters(snakemake.input.clusters[0], adata.obs_names, sample)
+    for labels in given:
+        adata.obs["leiden"], adata.obs[Keys.CLUSTER] = adata.obs[Keys.CLUSTER], labels
     packages = ("scanpy", "anndata", "numpy", "scipy", "scikit-learn", "igraph", "umap-learn")
     adata.uns[Keys.SPADE]["versions"] = versions(*packages)
     with whole_file(snakemake.output[0]) as path:

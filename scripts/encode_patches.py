@@ -9,6 +9,8 @@ os.environ["TF_NUM_INTRAOP_THREADS"] = str(snakemake.threads)
 os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 
 with logged(snakemake.log[0]):
+    from pathlib import Path
+
     from spadework.encoders import registry
     from spadework.encoders.run import check_gpu_offer, encode_file
 
@@ -17,7 +19,7 @@ with logged(snakemake.log[0]):
     encoder = registry.create(
         snakemake.wildcards.encoder,
         p.output_px,
-        weights=next(iter(snakemake.input.weights), None),
+        weights=next(map(Path, snakemake.input.weights), None),
         pixel_range=p.encoder["pixel_range"],
         precision=p.encoder["precision"],
         device=p.encoder["device"],

@@ -6,6 +6,7 @@ alpha is composited on white, grey is expanded, 16 bit keeps its upper byte.
 
 from __future__ import annotations
 
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ RGB = NDArray[np.uint8]
 OPENSLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".qptiff")
 _BAND_PX = 2048  # rows decoded at a time while an overview is made
+# What tifffile and the decoders raise on damaged files: they trust the numbers they find there.
+_BROKEN_TIFF = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, SyntaxError, struct.error)
 
 
 class SlideImage(ABC):
@@ -57,7 +60,9 @@ class SlideImage(ABC):
             np.asarray(Image.fromarray(self.read(0, y0, self.width, y1)).reduce(factor))
             for y0, y1 in _spans(self.height, max(factor, _BAND_PX // factor * factor))
         ]
-        return np.asarray(Image.fromarray(np.concatenate(bands)).resize(size, Image.Resampling.BOX))
+        # The last block of a row or column may be a partial one; the box keeps the overview in register.
+        box = (0, 0, self.width / factor, self.height / factor)
+        return np.asarray(Image.fromarray(np.concatenate(bands)).resize(size, Image.Resampling.BOX, box))
 
 
 class ArrayImage(SlideImage):
@@ -91,8 +96,12 @@ class TiffImage(SlideImage):
                 photometric = tifffile.PHOTOMETRIC(series.keyframe.photometric).name
                 colormap = series.keyframe.colormap
                 names = _ome_channels(handle.ome_metadata)
+                if 0 in shape:
+                    raise _unreadable(sample, path, f"it has no pixels: {axes} of size {shape}")
+                if _is_cut_short(handle, series):
+                    raise _unreadable(sample, path, "it ends before its last pixels: an incomplete copy")
             store = tifffile.imread(path, aszarr=True, series=0, level=0)
-        except (tifffile.TiffFileError, ValueError, OSError, IndexError) as error:
+        except _BROKEN_TIFF as error:
             raise _unreadable(sample, path, str(error)) from error
         if dtype.kind != "u" or dtype.itemsize > 2:
             raise InputError(
@@ -126,7 +135,10 @@ class TiffImage(SlideImage):
     def _planes(self, x0: int, y0: int, x1: int, y1: int) -> NDArray[Any]:
         """Return a region as (rows, columns, samples) in the file's own type."""
         where = {"Y": slice(y0, y1), "X": slice(x0, x1), "S": slice(None)}
-        block = np.asarray(self._zarr[tuple(where.get(axis, 0) for axis in self._axes)])
+        try:
+            block = np.asarray(self._zarr[tuple(where.get(axis, 0) for axis in self._axes)])
+        except _BROKEN_TIFF as error:
+            raise _unreadable(self._sample, self._path, f"x {x0}..{x1}, y {y0}..{y1}: {error}") from error
         kept = [axis for axis in self._axes if axis in where]
         if "S" not in kept:
             return block[:, :, None]
@@ -213,10 +225,14 @@ class OpenSlideImage(SlideImage):
             self._slide = openslide.OpenSlide(path)
         except (openslide.OpenSlideError, OSError) as error:
             raise _unreadable(sample, path, str(error)) from error
+        self._sample, self._path, self._error = sample, path, openslide.OpenSlideError
         self.width, self.height = self._slide.dimensions
 
     def _read(self, x0: int, y0: int, x1: int, y1: int) -> RGB:
-        region = self._slide.read_region((x0, y0), 0, (x1 - x0, y1 - y0))
+        try:
+            region = self._slide.read_region((x0, y0), 0, (x1 - x0, y1 - y0))
+        except self._error as error:
+            raise _unreadable(self._sample, self._path, f"x {x0}..{x1}, y {y0}..{y1}: {error}") from error
         return to_rgb8(np.asarray(region))
 
 
@@ -260,8 +276,8 @@ def read_rgb(path: str | Path, sample: str) -> RGB:
     try:
         with _any_size(), Image.open(path) as opened:
             image: Image.Image = opened
-            if image.mode == "P":
-                image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+            if "transparency" in image.info:  # a palette entry, or one colour of a grey or RGB image
+                image = image.convert("RGBA")
             if image.mode not in ("L", "LA", "RGB", "RGBA", "I;16", "I"):
                 image = image.convert("RGB")
             array = np.asarray(image)
@@ -304,6 +320,18 @@ def _on_white(colour: RGB, alpha: RGB) -> RGB:
 def _spans(length: int, step: int) -> Iterator[tuple[int, int]]:
     for start in range(0, length, step):
         yield start, min(start + step, length)
+
+
+def _is_cut_short(handle: Any, series: Any) -> bool:
+    """Tell whether the strips or tiles of the full-size level are not all inside the file."""
+    pages = [page for page in series.levels[0].pages if page is not None and page.parent is handle]
+    size = handle.filehandle.size
+    return any(
+        len(page.dataoffsets) < int(np.prod(page.chunked))
+        or len(page.databytecounts) < len(page.dataoffsets)
+        or any(start + n > size for start, n in zip(page.dataoffsets, page.databytecounts, strict=False))
+        for page in pages
+    )
 
 
 def _ome_channels(metadata: str | None) -> list[str]:

@@ -100,7 +100,7 @@ def fit_lattice(
     Raises
     ------
     ValueError
-        If the spots do not span a plane (fewer than three, or all on one line).
+        If the spots do not span a plane (fewer than three, or all on one line of the array or the image).
     """
     um = array_to_um(kind, pitch_um, row, col)
     design = np.column_stack([um - um.mean(axis=0), np.ones(len(um))])
@@ -110,8 +110,8 @@ def fit_lattice(
     px_per_um = solution[:2].T  # (2, 2): pixels (x, y) per µm along the array's columns and rows
     residual_px = spatial - design @ solution
     scale = np.linalg.norm(px_per_um, axis=1)
-    if not np.all(scale > 0):
-        raise ValueError("all spots share one pixel row or column")
+    if not abs(np.linalg.det(px_per_um)) > 1e-6 * scale.prod():
+        raise ValueError(f"{len(um)} spots on one line of the image do not fix a scale")
     um_per_px = 1 / scale
     return Lattice(
         kind=kind,

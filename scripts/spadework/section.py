@@ -86,18 +86,41 @@ class Section:
         return self.positions[["x", "y"]].to_numpy(float)
 
 
-def unique_gene_names(genes: pd.DataFrame) -> pd.Index:
+def unique_gene_names(sample: str, file: Path, genes: pd.DataFrame) -> pd.Index:
     """Name genes so that none is lost: the symbol, or ``symbol_id`` where two genes share a symbol.
 
     Unlike numbered suffixes, these names do not depend on the order of the genes.
+
+    Raises
+    ------
+    InputError
+        If two genes share both symbol and id.
     """
     name, ident = genes[Keys.GENE_NAME].astype(str), genes[Keys.GENE_IDS].astype(str)
     name = name.where(name != "", ident)
     shared = name.duplicated(keep=False) & (name != ident)
     unique = name.where(~shared, name + "_" + ident)
     if unique.duplicated().any():
-        raise ValueError(f"gene id and symbol both repeat: {unique[unique.duplicated()].iloc[0]}")
+        raise InputError(
+            sample,
+            file,
+            found=f"the gene {unique[unique.duplicated()].iloc[0]} more than once, with the same id",
+            expected="every gene once, or genes of one symbol told apart by their ids",
+            remedy="use the matrix as Space Ranger wrote it, or keep the Ensembl ids in var['gene_ids']",
+        )
     return pd.Index(unique, name=None)
+
+
+def check_unique(sample: str, file: Path, barcodes: pd.Index) -> None:
+    """Refuse barcodes that repeat, with an InputError."""
+    if barcodes.has_duplicates:
+        raise InputError(
+            sample,
+            file,
+            found=f"the barcode {barcodes[barcodes.duplicated()][0]} more than once",
+            expected="every barcode once",
+            remedy="use the file as Space Ranger wrote it; merged sections go into separate rows of the sample sheet",
+        )
 
 
 def join_positions(
@@ -124,22 +147,15 @@ def join_positions(
         If barcodes repeat or fewer than half of the matrix's barcodes have a position.
     """
     barcodes = pd.Index(matrix.barcodes)
-    for index, file in ((barcodes, matrix_file), (positions.index, positions_file)):
-        if index.has_duplicates:
-            raise InputError(
-                sample,
-                file,
-                found=f"the barcode {index[index.duplicated()][0]} more than once",
-                expected="every barcode once",
-                remedy="use the file as Space Ranger wrote it; merged sections go into separate rows of the "
-                "sample sheet",
-            )
+    check_unique(sample, matrix_file, barcodes)
+    check_unique(sample, positions_file, positions.index)
     wanted = barcodes
     if not barcodes.isin(positions.index).any():
         bare_positions = positions.index.str.replace(r"-\d+(_\d+)?$", "", regex=True)
         if not bare_positions.has_duplicates:
             positions = positions.set_axis(bare_positions)
             wanted = barcodes.str.replace(r"-\d+(_\d+)?$", "", regex=True)
+            check_unique(sample, matrix_file, wanted)
     has_position = wanted.isin(positions.index)
     if has_position.mean() < 0.5:
         raise InputError(

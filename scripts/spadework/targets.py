@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+
 from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
-from spadework.errors import InputError
+from spadework.errors import InputError, SpadeworkError
 from spadework.readers.locate import locate
 from spadework.samples import Sample
 
@@ -21,6 +25,16 @@ _PER_ENCODER = (
     "figures/volcano.png",
     "figures/variance.png",
 )
+# What a rule of the schema asks for, in words.
+_WORDS = {
+    "type": "a value of type",
+    "enum": "one of",
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "minItems": "a list of at least",
+    "required": "the keys",
+}
 _PER_LATENT = ("figures/latent_{k}.png", "figures/patches_{k}.png")
 
 
@@ -46,6 +60,56 @@ def section_inputs(sample: Sample, config: dict[str, Any]) -> dict[str, Any]:
     found = locate(sample, config["ingest"]["bin_um"])
     image = [str(found.fullres)] if found.fullres else []
     return {"files": [str(p) for p in found.counts_inputs()], "image": image}
+
+
+def all_inputs(samples: dict[str, Sample], config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """List the files of every section, or report all sections whose files are not there, at once.
+
+    Raises
+    ------
+    SpadeworkError
+        With one message per section that cannot be read.
+    """
+    found, problems = {}, []
+    for name, sample in samples.items():
+        try:
+            found[name] = section_inputs(sample, config)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise SpadeworkError("\n".join(problems))
+    return found
+
+
+def check_config(config: dict[str, Any], schema: Path) -> None:
+    """Check the configuration against its schema.
+
+    Raises
+    ------
+    SpadeworkError
+        With one message per key that is unknown, missing or has a value it cannot have.
+    """
+    validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    problems = [str(_config_error(error)) for error in validator.iter_errors(config)]
+    if problems:
+        raise SpadeworkError("\n".join(problems))
+
+
+def _config_error(error: ValidationError) -> InputError:
+    """Say in words what a validator says in terms of the schema."""
+    key, value, rule = ".".join(map(str, error.absolute_path)), error.instance, error.validator_value
+    found, expected = f"{key}: {value}", f"{_WORDS.get(str(error.validator), error.validator)} {rule}"
+    remedy = "correct it in your configuration; config/config.yaml explains every key"
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = [name for name in value if name not in known]
+        close = get_close_matches(str(unknown[0]), known, n=1)
+        found = f"the unknown key {', '.join(f'{key}.{name}'.lstrip('.') for name in unknown)}"
+        expected = f"one of {', '.join(known)}"
+        remedy = f"did you mean {close[0]}?" if close else "remove it, or move it to the section it belongs to"
+    elif error.validator == "oneOf":
+        expected = error.schema["description"]
+    return InputError("config", None, found=found, expected=expected, remedy=remedy)
 
 
 def check_encoders(config: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from matplotlib.collections import Collection, EllipseCollection, PolyCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,6 +23,7 @@ from spadework.keys import Keys
 # How far the image is washed out towards white, so that the colours of the spots carry.
 _WASH = 0.35
 _MARGIN_UM = 150.0
+_HALO = [Stroke(linewidth=3, foreground="white"), Normal()]
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,24 @@ def draw_tissue(ax: Axes, canvas: Canvas, wash: float = _WASH) -> None:
     width = canvas.extent[1] - canvas.extent[0]
     bar = next((b for b in (5000, 2000, 1000, 500, 200, 100, 50, 20) if b <= width / 4), 10)
     label = f"{bar // 1000} mm" if bar >= 1000 else f"{bar} µm"
-    ax.annotate(label, (0.02, 0), (0, -3), xycoords="axes fraction", textcoords="offset points", va="top", fontsize=7)
+    start = 0.02  # of the width and height of the axes
     ax.plot(
-        [0.02, 0.02 + bar / width],
-        [0, 0],
+        [start, start + bar / width],
+        [start, start],
         transform=ax.transAxes,
         color="black",
         lw=2.5,
-        clip_on=False,
         solid_capstyle="butt",
+        path_effects=_HALO,
+    )
+    ax.annotate(
+        label,
+        (start, start),
+        (0, 3),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=7,
+        path_effects=_HALO,
     )
 
 
@@ -150,7 +161,7 @@ def value_map(
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7)
     bar.set_label(label, fontsize=8)
-    ax.set_title(title)
+    ax.set_title(title, fontsize=10 if len(title) < 24 else 8)
 
 
 def latent_map(ax: Axes, canvas: Canvas, latent: NDArray[np.floating], title: str) -> None:
@@ -171,7 +182,7 @@ def category_map(ax: Axes, canvas: Canvas, labels: pd.Series, title: str) -> Non
     draw_tissue(ax, canvas)
     categories = list(labels.cat.categories.astype(str))
     colours = category_colours(categories)
-    draw_spots(ax, canvas, facecolors=[colours[str(v)] for v in labels], linewidths=0, alpha=0.9)
+    draw_spots(ax, canvas, facecolors=[colours[str(v)] for v in labels], linewidths=0.15, edgecolors="#555555")
     handles = [Patch(color=colours[c], label=c) for c in categories]
     ax.legend(
         handles=handles,

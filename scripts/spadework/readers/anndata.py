@@ -12,10 +12,10 @@ from spadework.images import to_rgb8
 from spadework.keys import Keys
 from spadework.lattice import Lattice, fit_lattice
 from spadework.readers.locate import SectionFiles
-from spadework.readers.matrix import GENE_EXPRESSION
+from spadework.readers.matrix import GENE_EXPRESSION, gene_expression_only
 from spadework.readers.spaceranger import VISIUM_PITCH_UM, VISIUM_SPOT_UM
 from spadework.samples import Sample
-from spadework.section import Section, unique_gene_names
+from spadework.section import Matrix, Section, check_unique, unique_gene_names
 
 # Space Ranger's spot diameter stands for 65 µm on nearly all slides (inputs differ by up to 7 %).
 NOMINAL_SPOT_UM = 65.0
@@ -53,6 +53,7 @@ def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
     factors = dict(library.get("scalefactors", {}))
     scale = {k: float(np.asarray(v)) for k, v in factors.items() if np.ndim(v) == 0}
     obs = pd.DataFrame(index=adata.obs_names.astype(str))
+    check_unique(sample.name, path, obs.index)
     obs[Keys.IN_TISSUE] = adata.obs[Keys.IN_TISSUE].astype(int).to_numpy() if Keys.IN_TISSUE in adata.obs else 1
     on_lattice = Keys.ARRAY_ROW in adata.obs and Keys.ARRAY_COL in adata.obs
     for key in (Keys.ARRAY_ROW, Keys.ARRAY_COL):
@@ -62,9 +63,10 @@ def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
         {
             Keys.GENE_IDS: variables.get(Keys.GENE_IDS, variables.index.to_series()).astype(str).to_numpy(),
             Keys.GENE_NAME: variables.index.astype(str),
-            Keys.FEATURE_TYPES: GENE_EXPRESSION,
+            Keys.FEATURE_TYPES: variables.get(Keys.FEATURE_TYPES, GENE_EXPRESSION),
         }
     )
+    matrix, n_other = gene_expression_only(Matrix(counts, obs.index.to_numpy(str), genes))
     images = {
         kind: _as_rgb(np.asarray(image))
         for kind, image in dict(library.get("images", {})).items()
@@ -78,17 +80,27 @@ def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
             expected="a hires image, or the full-resolution image in the column `image`",
             remedy="name the image in the sample sheet",
         )
+    for kind in images:
+        if not scale.get(f"tissue_{kind}_scalef", 0) > 0:
+            raise InputError(
+                sample.name,
+                path,
+                found=f"a {kind} image without tissue_{kind}_scalef in uns['spatial']",
+                expected="a positive number",
+                remedy="keep the scale factors of Space Ranger with the image",
+            )
     return Section(
         sample=sample.name,
         platform="h5ad",
-        counts=counts,
+        counts=matrix.counts,
         positions=obs,
-        genes=genes.set_axis(unique_gene_names(genes)),
+        genes=matrix.genes.set_axis(unique_gene_names(sample.name, path, matrix.genes)),
         lattice=_lattice(sample, files, obs, scale, on_lattice),
         images=images,
         scalefactors=scale,
         image_source=dict.fromkeys(images, path.name),
         fullres=files.fullres,
+        left_out={"features_other_than_genes": n_other} if n_other else {},
         notes=list(files.notes),
     )
 

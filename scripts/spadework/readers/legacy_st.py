@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -63,7 +67,7 @@ def read_legacy_st(sample: Sample, files: SectionFiles) -> Section:
         platform="legacy_st",
         counts=counts,
         positions=positions,
-        genes=matrix.genes.set_axis(unique_gene_names(matrix.genes)),
+        genes=matrix.genes.set_axis(unique_gene_names(sample.name, files.matrix, matrix.genes)),
         lattice=lattice,
         scalefactors={"spot_diameter_fullres": SPOT_UM / lattice.um_per_px},
         fullres=files.fullres,
@@ -75,9 +79,10 @@ def read_legacy_st(sample: Sample, files: SectionFiles) -> Section:
 def _read_counts(sample: str, files: SectionFiles) -> Matrix:
     separator = "," if ".csv" in files.matrix.name else "\t"
     try:
+        header = pd.read_csv(files.matrix, sep=separator, header=None, nrows=1, dtype=str).loc[0]
         table = pd.read_csv(files.matrix, sep=separator, index_col=0)
         values = table.to_numpy(float)
-    except (OSError, ValueError, EOFError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(
             sample,
             files.matrix,
@@ -85,6 +90,7 @@ def _read_counts(sample: str, files: SectionFiles) -> Matrix:
             expected="spots in rows, genes in columns, counts in the cells",
             remedy="give the raw counts table, tab separated",
         ) from error
+    _check_once(sample, files.matrix, header)  # pandas numbers repeated columns, which hides them
     spots, genes = table.index.astype(str), table.columns.astype(str)
     if not spots.str.match(r"^[\d.]+x[\d.]+$").all():
         if genes.str.match(r"^[\d.]+x[\d.]+$").all():
@@ -106,21 +112,34 @@ def _read_counts(sample: str, files: SectionFiles) -> Matrix:
             remedy="give the unnormalised table",
         )
     gene_table = pd.DataFrame({Keys.GENE_IDS: genes, Keys.GENE_NAME: genes, Keys.FEATURE_TYPES: GENE_EXPRESSION})
-    if genes.has_duplicates:
-        raise InputError(
-            sample,
-            files.matrix,
-            found=f"the gene {genes[genes.duplicated()][0]} more than once",
-            expected="one column per gene",
-            remedy="merge or rename the repeated columns",
-        )
+    _check_once(sample, files.matrix, genes.to_series())
     counts = sparse.csr_matrix(values.astype(np.int32))
     return Matrix(counts, np.array([_spot_id(s) for s in spots]), gene_table)
 
 
+def _check_once(sample: str, path: Path, names: pd.Series) -> None:
+    if names.duplicated().any():
+        raise InputError(
+            sample,
+            path,
+            found=f"{names[names.duplicated()].iloc[0]} more than once",
+            expected="one column per gene and one row per spot",
+            remedy="merge or rename what is repeated",
+        )
+
+
 def _read_spots(sample: str, files: SectionFiles) -> pd.DataFrame:
     path = files.positions
-    table = pd.read_csv(path, sep=None, engine="python")
+    try:
+        table = pd.read_csv(path, sep=None, engine="python")
+    except (OSError, ValueError, EOFError, zlib.error, csv.Error) as error:
+        raise InputError(
+            sample,
+            path,
+            found=f"a table that cannot be read ({error})",
+            expected="a table of spots with the columns x, y, pixel_x and pixel_y",
+            remedy="give the spots table the spot detector wrote",
+        ) from error
     needed = ["x", "y", "pixel_x", "pixel_y"]
     missing = [c for c in needed if c not in table.columns]
     if missing:
@@ -131,28 +150,29 @@ def _read_spots(sample: str, files: SectionFiles) -> pd.DataFrame:
             expected=", ".join(needed),
             remedy="give the spots table the spot detector wrote",
         )
-    numbers = table[needed].apply(pd.to_numeric, errors="coerce")
-    if numbers.isna().any(axis=None):
+    # Spots are printed irregularly; where their real places on the array are known, the scale comes from those.
+    printed = ["new_x", "new_y"] if {"new_x", "new_y"} <= set(table.columns) else ["x", "y"]
+    optional = ["selected"] if "selected" in table.columns else []
+    numbers = table[list(dict.fromkeys([*needed, *printed, *optional]))].apply(pd.to_numeric, errors="coerce")
+    broken = [c for c in numbers.columns if not np.isfinite(numbers[c]).all()]
+    if broken:
         raise InputError(
             sample,
             path,
-            found="missing or non-numeric values",
-            expected=f"numbers in {', '.join(needed)}",
+            found=f"missing or non-numeric values in {', '.join(broken)}",
+            expected=f"numbers in {', '.join(numbers.columns)}",
             remedy="give the spots table unchanged",
         )
     col, row = (np.rint(numbers[c]).astype(int) for c in ("x", "y"))
-    selected = table["selected"] if "selected" in table.columns else 1
-    # Spots are printed irregularly; where their real places on the array are known, the scale comes from those.
-    printed = table[["new_x", "new_y"]] if {"new_x", "new_y"} <= set(table.columns) else numbers[["x", "y"]]
     return pd.DataFrame(
         {
-            Keys.IN_TISSUE: pd.Series(selected, index=table.index).astype(int),
+            Keys.IN_TISSUE: numbers["selected"].astype(int) if optional else 1,
             Keys.ARRAY_ROW: row,
             Keys.ARRAY_COL: col,
             "x": numbers["pixel_x"],
             "y": numbers["pixel_y"],
-            "printed_row": printed.iloc[:, 1],
-            "printed_col": printed.iloc[:, 0],
+            "printed_row": numbers[printed[1]],
+            "printed_col": numbers[printed[0]],
         }
     ).set_axis([f"{c}x{r}" for c, r in zip(col, row, strict=True)])
 

@@ -20,6 +20,7 @@ POSITIONS = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positi
 IMAGE_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".jpg", ".jpeg", ".png")
 # Anything smaller is an empty file, a broken copy or a pointer left by a version control system.
 SMALLEST_IMAGE_BYTES = 200
+_BIN_FOLDER = re.compile(r"square_\d{3}um")
 _TABLE = re.compile(r".*\.(tsv|csv|txt)(\.gz)?$")
 
 
@@ -100,7 +101,12 @@ def _locate_file(sample: Sample) -> SectionFiles:
         return SectionFiles(sample.name, "h5ad", path, path)
     if path.name.endswith(MATRICES[0]) or path.name.endswith(MATRICES[2]):
         prefix = re.sub(r"_?(filtered|raw)_feature_bc_matrix\.h5$", "", path.name)
-        found = _prefixed(sample, path.parent, prefix) if prefix else _visium(sample, path.parent)
+        if prefix:
+            found = _prefixed(sample, path.parent, prefix)
+        elif _BIN_FOLDER.fullmatch(path.parent.name):
+            found = _bin(sample, path.parent, path.parent.parent.parent)
+        else:
+            found = _visium(sample, path.parent)
         if found:
             return replace(found, matrix=path)
     if _TABLE.match(path.name):
@@ -121,7 +127,7 @@ def _locate_folder(sample: Sample, folder: Path, bin_um: int) -> SectionFiles:
         return _segmented(sample, folder)
     if (folder / "binned_outputs").is_dir():
         return _binned(sample, folder, bin_um)
-    if re.fullmatch(r"square_\d{3}um", folder.name):
+    if _BIN_FOLDER.fullmatch(folder.name):
         return _bin(sample, folder, folder.parent.parent)
     for finder in (_visium, _any_prefix, _legacy_folder):
         files = finder(sample, folder)
@@ -145,13 +151,13 @@ def _visium(sample: Sample, outs: Path) -> SectionFiles | None:
         return None
     if not (outs / "spatial").is_dir():
         if archive.is_file():
-            return _packed(sample, "visium", matrix, archive, _fullres(sample.name, outs))
+            return _packed(sample, "visium", matrix, _fullres(sample.name, outs), archive)
         return None
     return _with_spatial(sample, "visium", matrix, outs / "spatial", _fullres(sample.name, outs))
 
 
-def _packed(sample: Sample, platform: str, matrix: Path, archive: Path, fullres: Path | None) -> SectionFiles:
-    return SectionFiles(sample.name, platform, matrix, archive, archives=(archive,), fullres=fullres)
+def _packed(sample: Sample, platform: str, matrix: Path, fullres: Path | None, *archives: Path) -> SectionFiles:
+    return SectionFiles(sample.name, platform, matrix, archives[0], archives=archives, fullres=fullres)
 
 
 def _with_spatial(
@@ -170,6 +176,8 @@ def _with_spatial(
     scalefactors = _first(sample.name, spatial, ("scalefactors_json.json",))
     if scalefactors is None:
         raise _missing(sample.name, spatial / "scalefactors_json.json")
+    if positions.suffix == ".parquet":  # bins, whatever their folder is called: spots are never stored so
+        platform = "visium_hd"
     files = SectionFiles(sample.name, platform, matrix, positions, scalefactors, fullres=fullres)
     return _with_images(files, spatial, *fallbacks)
 
@@ -262,7 +270,9 @@ def _prefixed(sample: Sample, folder: Path, prefix: str) -> SectionFiles | None:
     fullres = _fullres(sample.name, folder, f"{prefix}_")
     binned = folder / f"{prefix}_binned_outputs.tar.gz"
     if binned.is_file():
-        return _packed(sample, "visium_hd", binned, binned, fullres)
+        # The images of the bins may be links into the spatial folder, which is an archive of its own.
+        spatial = folder / f"{prefix}_spatial.tar.gz"
+        return _packed(sample, "visium_hd", binned, fullres, binned, *([spatial] if spatial.is_file() else []))
     matrix = _first(sample.name, folder, tuple(f"{prefix}_{m}" for m in MATRICES))
     if matrix is None:
         return None
@@ -272,7 +282,7 @@ def _prefixed(sample: Sample, folder: Path, prefix: str) -> SectionFiles | None:
             return _with_spatial(sample, "visium", matrix, inner if inner.is_dir() else spatial, fullres)
     for archive in (folder / f"{prefix}_spatial.tar.gz", folder / "spatial.tar.gz"):
         if archive.is_file():
-            return _packed(sample, "visium", matrix, archive, fullres)
+            return _packed(sample, "visium", matrix, fullres, archive)
     raise InputError(
         sample.name,
         folder,
@@ -285,6 +295,14 @@ def _prefixed(sample: Sample, folder: Path, prefix: str) -> SectionFiles | None:
 def _legacy_folder(sample: Sample, folder: Path) -> SectionFiles | None:
     tables = [p for p in sorted(folder.iterdir()) if _TABLE.match(p.name)]
     counts = [p for p in tables if re.search(r"count|stdata|_cnts|matrix", p.name, re.IGNORECASE)]
+    if len(counts) > 1:
+        raise InputError(
+            sample.name,
+            folder,
+            found=f"several counts tables: {', '.join(p.name for p in counts)}",
+            expected="one section",
+            remedy="name the counts table you mean in `path`",
+        )
     return _legacy(sample, folder, counts[0]) if counts else None
 
 
@@ -300,19 +318,32 @@ def _legacy(sample: Sample, folder: Path, counts: Path) -> SectionFiles:
             expected="a spots table (columns x, y, pixel_x, pixel_y) such as spots.tsv or *_selection.tsv",
             remedy="put the spots table beside the counts",
         )
-    stem = counts.name.split(".")[0]
-    named = [p for p in spots if p.name.startswith(stem.split("_")[0])]
-    images = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
-    own = [p for p in images if p.stem.startswith(stem.split("_")[0])] or images
-    if len(own) > 1 and sample.image is None:
+    spots = _of_section(counts, spots)
+    images = _of_section(counts, [p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES])
+    if len(spots) > 1:
         raise InputError(
             sample.name,
             folder,
-            found=f"several images: {', '.join(p.name for p in own)}",
+            found=f"several tables of spots: {', '.join(p.name for p in spots)}",
+            expected=f"one that belongs to {counts.name}",
+            remedy="give every section its own folder, or let the names of its files start with the same word",
+        )
+    if len(images) > 1 and sample.image is None:
+        raise InputError(
+            sample.name,
+            folder,
+            found=f"several images: {', '.join(p.name for p in images)}",
             expected="one image",
             remedy="name the H&E image in the column `image`",
         )
-    return SectionFiles(sample.name, "legacy_st", counts, (named or spots)[0], fullres=own[0] if own else None)
+    return SectionFiles(sample.name, "legacy_st", counts, spots[0], fullres=images[0] if images else None)
+
+
+def _of_section(counts: Path, candidates: list[Path]) -> list[Path]:
+    """Pick the files that name the same section as a counts table, or all where none does."""
+    section = re.split(r"[._]", counts.name)[0]
+    word = re.compile(rf"(?<![A-Za-z0-9]){re.escape(section)}(?![A-Za-z0-9])")
+    return [p for p in candidates if word.search(p.name)] or candidates
 
 
 def _fullres(sample: str, folder: Path, prefix: str = "") -> Path | None:

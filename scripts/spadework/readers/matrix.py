@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import IO
 
@@ -80,7 +81,7 @@ def read_mex(sample: str, folder: Path) -> Matrix:
             matrix = mmread(handle)
         features = _read_columns(features_file)
         barcodes = _read_columns(barcodes_file)[0].to_numpy(str)
-    except (OSError, ValueError, EOFError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(
             sample,
             folder,

@@ -60,7 +60,7 @@ def read_positions(sample: str, path: Path) -> pd.DataFrame:
         )
     table = table.iloc[:, : len(_FILE_COLUMNS)].set_axis(_FILE_COLUMNS, axis=1)
     numeric = table[_FILE_COLUMNS[1:]].apply(pd.to_numeric, errors="coerce")
-    broken = numeric.isna().any(axis=1) | table["barcode"].isna()
+    broken = ~np.isfinite(numeric).all(axis=1) | table["barcode"].isna()
     if broken.any():
         raise InputError(
             sample,

@@ -6,6 +6,7 @@ import json
 import re
 import tarfile
 import tempfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,10 @@ def read_spaceranger(sample: Sample, files: SectionFiles, bin_um: int) -> Sectio
     """
     if files.archives:
         with tempfile.TemporaryDirectory() as folder:
-            return read_spaceranger(sample, _unpack(sample, files, Path(folder), bin_um), bin_um)
+            try:
+                return read_spaceranger(sample, _unpack(sample, files, Path(folder), bin_um), bin_um)
+            except InputError as error:
+                raise _inside_archive(error, files, folder) from error
     matrix, n_other = gene_expression_only(read_matrix(sample.name, files.matrix))
     scale = _read_scalefactors(sample.name, files.scalefactors or files.positions)
     images = {kind: path for kind in ("hires", "lowres") if (path := getattr(files, kind)) is not None}
@@ -53,7 +57,7 @@ def read_spaceranger(sample: Sample, files: SectionFiles, bin_um: int) -> Sectio
         platform=files.platform,
         counts=counts,
         positions=positions,
-        genes=matrix.genes.set_axis(unique_gene_names(matrix.genes)),
+        genes=matrix.genes.set_axis(unique_gene_names(sample.name, files.matrix, matrix.genes)),
         lattice=_lattice(sample.name, files, positions, scale),
         images={kind: read_rgb(path, sample.name) for kind, path in images.items()},
         scalefactors=scale,
@@ -64,13 +68,22 @@ def read_spaceranger(sample: Sample, files: SectionFiles, bin_um: int) -> Sectio
     )
 
 
+def _inside_archive(error: InputError, files: SectionFiles, folder: str) -> InputError:
+    """Name the archive instead of the temporary folder it was unpacked to."""
+    inside = (error.file or "").removeprefix(folder)
+    if inside == error.file:
+        return error
+    place = f"{files.archives[0]} ({inside.strip('/') or 'unpacked'})"
+    return InputError(error.sample, place, found=error.found, expected=error.expected, remedy=error.remedy)
+
+
 def _unpack(sample: Sample, files: SectionFiles, folder: Path, bin_um: int) -> SectionFiles:
     """Unpack downloads into a temporary folder laid out like ``outs`` and look again."""
     for archive in files.archives:
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter="data")
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise InputError(
                 sample.name,
                 archive,
@@ -158,13 +171,15 @@ def _bin_size_from_name(files: SectionFiles) -> float:
 def read_cell_positions(sample: str, path: Path) -> pd.DataFrame:
     """Take the centre of every cell polygon as its position.
 
-    Cells may consist of several polygons; the outer ring of the largest counts.
+    Cells may consist of several polygons; the outer ring of the largest counts. A cell without any polygon has no
+    position.
     """
     try:
         features = json.loads(path.read_text(encoding="utf-8"))["features"]
         rows = {
-            f"cellid_{int(f['properties']['cell_id']):09d}-1": _centroid(f["geometry"]["coordinates"], f["geometry"])
+            f"cellid_{int(f['properties']['cell_id']):09d}-1": centre
             for f in features
+            if (centre := _centroid(f["geometry"])) is not None
         }
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
@@ -179,26 +194,29 @@ def read_cell_positions(sample: str, path: Path) -> pd.DataFrame:
     return table.assign(**{Keys.IN_TISSUE: 1, Keys.ARRAY_ROW: -1, Keys.ARRAY_COL: -1})
 
 
-def _centroid(coordinates: list, geometry: dict) -> tuple[float, float]:
-    """Area centroid of a polygon ring (shoelace formula), pixels; mean of the corners where it has no area."""
-    rings = [polygon[0] for polygon in coordinates] if geometry["type"] == "MultiPolygon" else [coordinates[0]]
+def _centroid(geometry: dict | None) -> tuple[float, float] | None:
+    """Area centroid of the largest outer ring (shoelace formula), pixels; None where there is no ring.
+
+    Of a ring without an area, or one that crosses itself so that the formula fails, the mean of the corners.
+    """
+    coordinates = geometry["coordinates"] if geometry else []
+    polygons = coordinates if geometry and geometry["type"] == "MultiPolygon" else [coordinates]
     best, best_area = None, -1.0
-    for ring in rings:
-        x, y = np.asarray(ring, float)[:, :2].T
-        cross = x[:-1] * y[1:] - x[1:] * y[:-1]
+    for polygon in polygons:
+        if not polygon:
+            continue
+        ring = np.asarray(polygon[0], float)[:, :2]
+        # Relative to the first corner: in an image of 30,000 px the products would lose digits.
+        corners = ring - ring[0]
+        following = np.roll(corners, -1, axis=0)
+        cross = corners[:, 0] * following[:, 1] - following[:, 0] * corners[:, 1]
         area = cross.sum() / 2
-        if abs(area) > best_area:
-            best_area = abs(area)
-            best = (
-                (
-                    float(np.sum((x[:-1] + x[1:]) * cross) / (6 * area)),
-                    float(np.sum((y[:-1] + y[1:]) * cross) / (6 * area)),
-                )
-                if area
-                else (float(x.mean()), float(y.mean()))
-            )
-    if best is None:
-        raise ValueError("a cell without a polygon")
+        if abs(area) <= best_area:
+            continue
+        centre = ((corners + following) * cross[:, None]).sum(axis=0) / (6 * area) if area else np.inf
+        inside = np.all((centre >= corners.min(axis=0)) & (centre <= corners.max(axis=0)))
+        x, y = ring[0] + (centre if inside else corners.mean(axis=0))
+        best, best_area = (float(x), float(y)), abs(area)
     return best
 
 

@@ -1,0 +1,44 @@
+"""Check the results of the real sections the way a user would: open them, draw them, count."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import scanpy as sc
+import squidpy as sq
+
+# spots on tissue with a position, from the description of the data
+EXPECTED_SPOTS = {"B4": 283, "C2": 187, "C3": 180, "C4": 184, "MOB1": 379, "MOB2": 407, "MOB3": 438}
+
+
+def check(sample: str) -> str:
+    """Return one line about a section, or raise."""
+    folder = Path("results") / sample
+    adata = sc.read_h5ad(folder / f"{sample}.h5ad")
+    left_out = adata.uns["spade"]["left_out"]
+    assert adata.n_obs + int(left_out["failed_qc"]) == EXPECTED_SPOTS[sample]
+    assert np.isfinite(adata.obsm["X_vgg16_pca"]).all()
+    assert adata.varm["spade_vgg16_fdr"].shape == (adata.n_vars, 6)
+    figure, ax = plt.subplots()
+    gene = adata.var_names[int(np.nanargmin(adata.varm["spade_vgg16_p"][:, 0]))]
+    sq.pl.spatial_scatter(adata, library_id=sample, color=gene, ax=ax)
+    assert ax.images, "squidpy drew no image"
+    assert ax.collections, "squidpy drew no spots"
+    plt.close(figure)
+    figures = sorted(folder.glob("vgg16/figures/*.png"))
+    assert len(figures) == 17
+    summary = pd.read_csv(folder / "vgg16" / "latents.csv")
+    hits = int(summary["genes_up"].sum() + summary["genes_down"].sum())
+    return f"{sample:5} {adata.n_obs:5} spots {adata.n_vars:6} genes  {hits:6} gene-latent pairs at FDR 5 %, top {gene}"
+
+
+if __name__ == "__main__":
+    for name in pd.read_csv(sys.argv[1], sep="\t")["sample"]:
+        print(check(name))

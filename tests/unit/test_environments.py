@@ -1,0 +1,91 @@
+"""What is pinned in one place is pinned alike in the others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from spadework import __version__
+from spadework.encoders import registry
+
+ROOT = Path(__file__).parents[2]
+# conda name -> PyPI name
+NAMES = {"matplotlib-base": "matplotlib", "python-igraph": "igraph", "opentsne": "opentsne"}
+
+
+def _lock() -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("file", sorted(p.name for p in (ROOT / "envs").glob("*.yaml")))
+def test_environments_pin_the_versions_of_the_lock(file):
+    lock = _lock()
+    for dependency in yaml.safe_load((ROOT / "envs" / file).read_text())["dependencies"]:
+        if isinstance(dependency, dict):
+            for requirement in dependency["pip"]:
+                name, version = re.fullmatch(r"([a-z]+)(?:\[[a-z-]+\])?==(.+)", requirement).groups()
+                assert lock[name] == version
+        elif " " in dependency and not dependency.startswith("python "):
+            name, version = dependency.split(" =")
+            assert lock[NAMES.get(name, name)].startswith(f"{version}."), dependency
+
+
+def test_the_lock_is_hashed_and_has_one_version_for_all_interpreters():
+    text = (ROOT / "requirements.lock").read_text()
+    pins = re.findall(r"^([a-z0-9._-]+)==", text, re.MULTILINE)
+    assert len(pins) == len(set(pins))
+    assert text.count("--hash=sha256:") >= len(pins)
+
+
+def test_every_default_is_in_the_schema_and_the_reverse():
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    schema = yaml.safe_load((ROOT / "config" / "schemas" / "config.schema.yaml").read_text())
+
+    def keys(node: dict) -> dict:
+        return {k: keys(v) if "properties" in v else None for k, v in node["properties"].items()}
+
+    def given(node: dict) -> dict:
+        return {k: given(v) if isinstance(v, dict) else None for k, v in node.items()}
+
+    assert given(config) == keys(schema)
+
+
+def test_every_key_is_explained_in_the_config_readme():
+    text = (ROOT / "config" / "README.md").read_text()
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    keys = [f"{a}.{b}" for a, section in config.items() if isinstance(section, dict) for b in section]
+    columns = yaml.safe_load((ROOT / "config" / "schemas" / "samples.schema.yaml").read_text())["properties"]
+    missing = [key for key in [*keys, *columns] if f"`{key}`" not in text]
+    assert not missing
+
+
+def test_every_environment_named_by_a_rule_exists_and_is_used():
+    rules = "".join(p.read_text() for p in (ROOT / "rules").glob("*.smk"))
+    named = set(re.findall(r'"\.\./envs/([^"]+)"', rules))
+    assert named == {p.name for p in (ROOT / "envs").glob("*.yaml")}
+
+
+def test_every_script_belongs_to_a_rule():
+    rules = "".join(p.read_text() for p in (ROOT / "rules").glob("*.smk"))
+    named = set(re.findall(r'"\.\./scripts/([^"]+)"', rules))
+    assert named == {p.name for p in (ROOT / "scripts").glob("*.py")}
+
+
+def test_the_version_is_the_same_everywhere():
+    assert f'version = "{__version__}"' in (ROOT / "pyproject.toml").read_text()
+    assert f"version: {__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_listing_encoders_loads_no_network_library(tmp_path):
+    import subprocess
+    import sys
+
+    code = "import sys; from spadework.encoders import registry; registry.names(); print('keras' in sys.modules)"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "scripts"
+    ).stdout
+    assert out.strip() == "False"
+    assert "vgg16" in registry.names()
