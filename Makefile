@@ -30,7 +30,7 @@ setup: .venv/.complete
 		"Install one, or name it: make demo PYTHON=/path/to/python3.12"; exit 1; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	@echo "Installing about 200 packages into .venv (1.5 GB, a few minutes) ..."
+	@echo "Installing about 200 packages into .venv (3 GB on disk, two to three minutes) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	touch $@
 

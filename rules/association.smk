@@ -37,7 +37,7 @@ rule summarise_latents:
         "benchmarks/{sample}/{encoder}/summarise_latents.tsv"
     params:
         fdr=config["figures"]["fdr"],
-        code=code_id("latent_summary"),
+        code=code_id("latent_summary", "keys"),
     resources:
         mem_mb=mem_mb(2000, 2),
         runtime=30,

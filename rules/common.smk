@@ -12,9 +12,12 @@ from spadework.errors import SpadeworkError
 from spadework.job import code_id
 from spadework.samples import load_samples
 
+SCHEMAS = Path(workflow.basedir, "config/schemas")
+
 try:
-    targets.check_config(config, Path(workflow.basedir, "config/schemas/config.schema.yaml"))
+    targets.check_config(config, SCHEMAS / "config.schema.yaml")
     SAMPLES = load_samples(config["samples"])
+    targets.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
     INPUTS = targets.all_inputs(SAMPLES, config)
     targets.check_encoders(config)
 except SpadeworkError as error:

@@ -9,7 +9,8 @@ rule read_section:
     benchmark:
         "benchmarks/{sample}/read_section.tsv"
     params:
-        sample=lambda w: asdict(SAMPLES[w.sample]),
+        # What later stages take from the sheet is not read here, and so does not re-run everything.
+        sample=lambda w: {k: v for k, v in asdict(SAMPLES[w.sample]).items() if k not in ("clusters", "species")},
         bin_um=config["ingest"]["bin_um"],
         code=code_id("ingest"),
     resources:
@@ -37,7 +38,6 @@ rule check_section:
     params:
         patch=config["patch"],
         channels=lambda w: SAMPLES[w.sample].channels,
-        dpi=config["figures"]["dpi"],
         code=code_id("preflight", "figures.preflight"),
     resources:
         mem_mb=mem_mb(2000, 12),

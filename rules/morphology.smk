@@ -55,7 +55,8 @@ rule encode_patches:
     benchmark:
         "benchmarks/{sample}/{encoder}/encode_patches.tsv"
     params:
-        encoder=config["encoder"],
+        # Not all of config["encoder"]: one more name in the list must not re-run the others.
+        encoder={key: config["encoder"][key] for key in ("device", "pixel_range", "precision")},
         output_px=config["patch"]["output_px"],
         code=code_id("encoders.registry", "encoders.run"),
     threads: 8
@@ -109,7 +110,7 @@ rule embed_latents:
     params:
         latents=config["latents"],
         seed=config["seed"],
-        code=code_id("latents", "clustering"),
+        code=code_id("latents", "clustering", "keys"),
     threads: 2
     resources:
         mem_mb=mem_mb(2000, 8),

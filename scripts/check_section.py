@@ -33,7 +33,7 @@ with logged(snakemake.log.text):
     patch = patch_size_px(p.patch["um"], p.patch["px"], scaled.um_per_px)
     spot = tuple(section.uns["spade"]["lattice"]["spot_um"] / um for um in scaled.um_per_px)
     # The log keeps the picture of a section that fails, when there is no result.
-    with resolution(p.dpi):
+    with resolution(150):  # not figures.dpi, which must not re-run what comes after
         figure = overlay(report, scaled.image, scaled.to_px(section.obsm["spatial"]), spot, patch)
         finish(figure, snakemake.log.overlay)
     if report.status == "stop":

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from spadework.simulation import simulate
 
 ROOT = Path(__file__).parent.parent

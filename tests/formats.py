@@ -33,6 +33,7 @@ HIRES, LOWRES = "tissue_hires_image.png", "tissue_lowres_image.png"
 def matrix_of(outs: Path) -> ad.AnnData:
     """Counts as scanpy reads them; genes by id."""
     adata = sc.read_10x_h5(outs / H5)
+    adata.var["symbol"] = adata.var_names.to_numpy()
     adata.var_names = adata.var["gene_ids"]
     return adata
 
@@ -81,7 +82,7 @@ def rewrite_h5(outs: Path, **changes) -> Path:
 
 
 def write_mex(outs: Path, kind: str) -> Path:
-    """Replace the HDF5 matrix by a MEX folder: ``gz``, ``plain``, ``misnamed`` (plain text called .gz) or ``genes``."""
+    """Replace the HDF5 matrix by a MEX folder: ``gz``, ``plain``, ``misnamed`` (plain, called .gz) or ``genes``."""
     adata = sc.read_10x_h5(outs / H5)
     folder = outs / H5.removesuffix(".h5")
     folder.mkdir()
@@ -96,7 +97,7 @@ def write_mex(outs: Path, kind: str) -> Path:
     }
     for name, content in files.items():
         suffix = ".gz" if kind in ("gz", "misnamed") else ""
-        (folder / f"{name}{suffix}").write_bytes(gzip.compress(content) if kind == "gz" else content)
+        (folder / f"{name}{suffix}").write_bytes(gzip.compress(content, 1) if kind == "gz" else content)
     (outs / H5).unlink()
     return outs
 
@@ -121,7 +122,7 @@ def add_unknown(folder: Path) -> Path:
 
 
 def _tar(archive: Path, folder: Path) -> None:
-    with tarfile.open(archive, "w:gz") as tar:
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
         tar.add(folder, folder.name)
     shutil.rmtree(folder)
 
@@ -283,8 +284,10 @@ def segmented(outs: Path) -> Path:
 # ---- other tools ---------------------------------------------------------------------------------------------------
 
 
-def h5ad(outs: Path, *, counts: str = "layer", lattice: bool = True, uint8: bool = False, path: str = "gut.h5ad") -> Path:
-    """Write what scanpy and squidpy write: float images, positions in obsm; ``counts`` in ``layer``, ``X`` or ``raw``."""
+def h5ad(
+    outs: Path, *, counts: str = "layer", lattice: bool = True, uint8: bool = False, path: str = "gut.h5ad"
+) -> Path:
+    """Write what scanpy writes: float images, positions in obsm; ``counts`` in a ``layer``, ``X`` or ``raw``."""
     adata = sc.read_10x_h5(outs / H5)
     spots = positions_of(outs).loc[adata.obs_names]
     adata.obs["in_tissue"] = spots["in_tissue"]
@@ -319,7 +322,7 @@ def legacy_st(outs: Path) -> Path:
     y, x = np.divmod(np.arange(adata.n_obs), n)
     names = [f"{a + 2}x{b + 1}" for a, b in zip(x, y, strict=True)]
     counts = pd.DataFrame(adata.X.toarray().astype(int), index=names, columns=adata.var_names)
-    counts.to_csv(folder / "counts.tsv.gz", sep="\t")
+    counts.to_csv(folder / "counts.tsv.gz", sep="\t", compression={"method": "gzip", "compresslevel": 1})
     spots = pd.DataFrame({"x": x + 2, "y": y + 1, "new_x": x + 2.0, "new_y": y + 1.0})
     spots["pixel_x"], spots["pixel_y"] = 100 + 50.0 * x, 80 + 40.0 * y
     spots["selected"] = (x != 0).astype(int)

@@ -36,8 +36,8 @@ def cluster_and_embed(
     """
     if len(representation) < 4:
         raise ValueError(f"clusters of {len(representation)} spots; at least 4 are needed")
-    without_tensorflow()
-    import scanpy as sc
+    with without_tensorflow():
+        import scanpy as sc
 
     adata = ad.AnnData(np.asarray(representation, np.float32))
     sc.pp.neighbors(adata, n_neighbors=min(n_neighbors, adata.n_obs - 1), use_rep="X", random_state=seed)

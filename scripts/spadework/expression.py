@@ -95,8 +95,8 @@ def add_qc(adata: ad.AnnData, species: str) -> None:
 
     Where the table holds no mitochondrial gene the percentage is NaN, not zero.
     """
-    without_tensorflow()
-    import scanpy as sc
+    with without_tensorflow():
+        import scanpy as sc
 
     adata.var["mt"] = is_mitochondrial(adata.var, species)
     sc.pp.calculate_qc_metrics(adata, qc_vars=["mt"], percent_top=None, log1p=False, inplace=True)
@@ -145,8 +145,8 @@ def normalize(adata: ad.AnnData, sample: str, min_spots: int) -> ad.AnnData:
     InputError
         If fewer than 10 genes are left.
     """
-    without_tensorflow()
-    import scanpy as sc
+    with without_tensorflow():
+        import scanpy as sc
 
     n_spots = adata.X.getnnz(axis=0)
     if (n_spots >= min_spots).sum() < 10:
@@ -169,8 +169,8 @@ def normalize(adata: ad.AnnData, sample: str, min_spots: int) -> ad.AnnData:
 
 def reduce(adata: ad.AnnData, *, n_top_genes: int, n_pcs: int, seed: int) -> None:
     """Select highly variable genes and add their principal components as ``obsm["X_pca"]`` (float32)."""
-    without_tensorflow()
-    import scanpy as sc
+    with without_tensorflow():
+        import scanpy as sc
 
     sc.pp.highly_variable_genes(adata, n_top_genes=min(n_top_genes, adata.n_vars), flavor="seurat")
     n_pcs = min(n_pcs, adata.n_obs - 1, int(adata.var["highly_variable"].sum()) - 1)

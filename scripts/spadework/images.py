@@ -11,13 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from spadework.errors import InputError
+
+if TYPE_CHECKING:
+    import tifffile
 
 RGB = NDArray[np.uint8]
 OPENSLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
@@ -322,7 +325,7 @@ def _spans(length: int, step: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, length)
 
 
-def _is_cut_short(handle: Any, series: Any) -> bool:
+def _is_cut_short(handle: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> bool:
     """Tell whether the strips or tiles of the full-size level are not all inside the file."""
     pages = [page for page in series.levels[0].pages if page is not None and page.parent is handle]
     size = handle.filehandle.size

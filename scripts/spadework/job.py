@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import logging
 import os
 import sys
@@ -64,9 +65,21 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def without_tensorflow() -> None:
-    """Keep ``import umap`` (which scanpy does too) from loading TensorFlow for a class nobody uses here."""
-    sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
+@contextmanager
+def without_tensorflow() -> Iterator[None]:
+    """Import scanpy or squidpy in this block, and with them umap, but not TensorFlow.
+
+    umap loads TensorFlow, wherever it is installed, for a class nobody uses here: ten seconds and a gigabyte.
+    """
+    hide = "tensorflow" not in sys.modules
+    if hide:
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("umap")  # scanpy would import it later, outside this block
+        yield
+    finally:
+        if hide:
+            del sys.modules["tensorflow"]
 
 
 def _imports_of(module: Path) -> set[Path]:
@@ -99,8 +112,18 @@ def code_id(*modules: str) -> str:
     ----------
     modules
         Names below ``spadework``, such as ``"patches"`` or ``"encoders.registry"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module: its edits would go unnoticed.
     """
-    todo = [path for name in modules for path in _module_files(f"{PACKAGE.name}.{name}")]
+    todo: list[Path] = []
+    for name in modules:
+        files = _module_files(f"{PACKAGE.name}.{name}")
+        if not files:
+            raise ValueError(f"no module {name!r} in {PACKAGE}")
+        todo += files
     seen: set[Path] = set()
     while todo:
         path = todo.pop()

@@ -27,8 +27,8 @@ def morans_i(
     numpy.ndarray
         (k,) float64: 0 without spatial structure, towards 1 where neighbours are alike.
     """
-    without_tensorflow()
-    import squidpy as sq
+    with without_tensorflow():
+        import squidpy as sq
 
     columns = [f"latent_{j + 1}" for j in range(values.shape[1])]
     adata = ad.AnnData(

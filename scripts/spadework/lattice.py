@@ -103,16 +103,18 @@ def fit_lattice(
         If the spots do not span a plane (fewer than three, or all on one line of the array or the image).
     """
     um = array_to_um(kind, pitch_um, row, col)
+    if len(um) < 3:
+        raise ValueError(f"{len(um)} spots are on one line, which does not fix a scale")
     design = np.column_stack([um - um.mean(axis=0), np.ones(len(um))])
     solution, _, rank, _ = np.linalg.lstsq(design, spatial, rcond=None)
     if rank < 3:
         raise ValueError(f"{len(um)} spots on one line do not fix a scale")
     px_per_um = solution[:2].T  # (2, 2): pixels (x, y) per µm along the array's columns and rows
     residual_px = spatial - design @ solution
-    scale = np.linalg.norm(px_per_um, axis=1)
-    if not abs(np.linalg.det(px_per_um)) > 1e-6 * scale.prod():
+    longest, shortest = np.linalg.svd(px_per_um, compute_uv=False)
+    if not shortest > 1e-6 * longest:
         raise ValueError(f"{len(um)} spots on one line of the image do not fix a scale")
-    um_per_px = 1 / scale
+    um_per_px = 1 / np.linalg.norm(px_per_um, axis=1)
     return Lattice(
         kind=kind,
         pitch_um=float(pitch_um),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import difflib
+import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +16,8 @@ from spadework.errors import InputError
 PLATFORMS = ("auto", "visium", "visium_hd", "visium_hd_cells", "legacy_st", "h5ad")
 _KNOWN = ("sample", "path", "image", "channels", "platform", "species", "clusters", "group")
 _SERIAL = ("block", "z_um", "flip")
+# How alike (difflib's ratio) an unknown column and a known one may be before it is taken for a slip of the pen.
+_ALIKE = 0.85
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
     Raises
     ------
     InputError
-        If the sheet is missing, empty, lacks a column, or repeats or misnames a sample.
+        If the sheet is missing, unreadable or empty, lacks or misspells a column, or repeats or misnames a sample.
     """
     sheet = Path(sheet)
     if not sheet.is_file():
@@ -72,15 +77,16 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
             expected="a tab-separated table with at least the columns sample and path",
             remedy="create it (config/README.md explains the columns) or set `samples:` in config/config.yaml",
         )
-    table = pd.read_csv(sheet, sep="\t", dtype=str, keep_default_na=False, comment="#")
-    table = table.apply(lambda column: column.str.strip())
+    table = _read_table(sheet)
+    _check_columns(sheet, list(table.columns))
     missing = [c for c in ("sample", "path") if c not in table.columns]
     if missing:
-        hint = "the sheet is separated by commas; save it with tabs" if "," in table.columns[0] else "add it"
+        commas = any("," in column for column in table.columns)
+        hint = "the sheet is separated by commas; save it with tabs" if commas else "add it"
         raise InputError(
             "sample sheet",
             sheet,
-            found=f"columns {', '.join(table.columns)}",
+            found=f"columns {', '.join(table.columns) or '(none: the sheet is empty)'}",
             expected=f"a column called {' and one called '.join(missing)}",
             remedy=hint,
         )
@@ -114,6 +120,59 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
             )
         samples[name] = _sample(name, row, sheet)
     return samples
+
+
+def _read_table(sheet: Path) -> pd.DataFrame:
+    """Read all cells as text, without white space around them; lines that start with # are comments."""
+    try:
+        text = sheet.read_text(encoding="utf-8-sig")
+        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO("\n".join(lines)), delimiter="\t")]
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            "sample sheet",
+            sheet,
+            found=f"a file that cannot be read ({error})",
+            expected="tab-separated text (UTF-8)",
+            remedy="save the sheet as text with tabs, not as a spreadsheet",
+        ) from error
+    header = rows[0] if rows else []
+    while header and not header[-1]:  # tabs some editors leave at the ends of lines
+        header.pop()
+    for number, row in enumerate(rows[1:], 1):
+        if any(row[len(header) :]):
+            raise InputError(
+                "sample sheet",
+                sheet,
+                found=f"{len(row)} cells in row {number}, under {len(header)} column names",
+                expected="as many cells as columns",
+                remedy="give every column a name, and put a single tab between cells",
+            )
+    cells = [(row + [""] * len(header))[: len(header)] for row in rows[1:]]
+    return pd.DataFrame(cells, columns=header, dtype=str)
+
+
+def _check_columns(sheet: Path, columns: list[str]) -> None:
+    """Refuse columns named twice, and names that look like a known one misspelt: they would be ignored."""
+    known = (*_KNOWN, *_SERIAL)
+    for i, column in enumerate(columns):
+        if column in columns[:i]:
+            raise InputError(
+                "sample sheet",
+                sheet,
+                found=f"the column {column!r} twice",
+                expected="every column once",
+                remedy="remove or rename one of the two",
+            )
+        meant = difflib.get_close_matches(re.sub(r"[\s-]+", "_", column.lower()), known, 1, _ALIKE)
+        if column not in known and meant:
+            raise InputError(
+                "sample sheet",
+                sheet,
+                found=f"a column {column!r}",
+                expected=f"one of {', '.join(known)}, or a name unlike these for a column of your own",
+                remedy=f"did you mean {meant[0]!r}? Rename the column",
+            )
 
 
 def _sample(name: str, row: dict[str, str], sheet: Path) -> Sample:

@@ -34,6 +34,7 @@ _WORDS = {
     "maximum": "at most",
     "minItems": "a list of at least",
     "required": "the keys",
+    "pattern": "text of the form",
 }
 _PER_LATENT = ("figures/latent_{k}.png", "figures/patches_{k}.png")
 
@@ -110,6 +111,27 @@ def _config_error(error: ValidationError) -> InputError:
     elif error.validator == "oneOf":
         expected = error.schema["description"]
     return InputError("config", None, found=found, expected=expected, remedy=remedy)
+
+
+def check_samples(samples: dict[str, Sample], sheet: str, schema: Path) -> None:
+    """Check the cells of the sample sheet against their schema.
+
+    Raises
+    ------
+    SpadeworkError
+        With one message per cell that cannot be right.
+    """
+    validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    problems = []
+    for name, s in samples.items():
+        row = {"sample": name, "path": str(s.path), "platform": s.platform, "species": s.species} | s.extra
+        for error in validator.iter_errors(row):
+            found = f"{'.'.join(map(str, error.absolute_path))}: {error.instance}"
+            expected = f"{_WORDS.get(str(error.validator), error.validator)} {error.validator_value}"
+            remedy = "correct the cell, or leave it empty"
+            problems.append(str(InputError(name, sheet, found=found, expected=expected, remedy=remedy)))
+    if problems:
+        raise SpadeworkError("\n".join(problems))
 
 
 def check_encoders(config: dict[str, Any]) -> None:

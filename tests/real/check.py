@@ -36,7 +36,9 @@ def check(sample: str) -> str:
     assert len(figures) == 17
     summary = pd.read_csv(folder / "vgg16" / "latents.csv")
     hits = int(summary["genes_up"].sum() + summary["genes_down"].sum())
-    return f"{sample:5} {adata.n_obs:5} spots {adata.n_vars:6} genes  {hits:6} gene-latent pairs at FDR 5 %, top {gene}"
+    return (
+        f"{sample:5} {adata.n_obs:5} spots {adata.n_vars:6} genes  {hits:6} gene-latent pairs at FDR 5 %, top {gene}"
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, sparse, stats
 from scipy.special import polygamma
+from statsmodels.stats.multitest import multipletests
+
 from spadework.association import (
     associate,
     benjamini_hochberg,
@@ -19,7 +21,6 @@ from spadework.association import (
     trigamma_inverse,
     two_sided_log10_p,
 )
-from statsmodels.stats.multitest import multipletests
 
 N, GENES, LATENTS = 60, 40, 3
 
@@ -169,7 +170,9 @@ def test_log10_p_is_right_near_and_far(df):
 def test_p_never_becomes_zero():
     rng = np.random.default_rng(3)
     latent = rng.normal(size=(2000, 1))
-    ours = associate(np.hstack([latent * 2 + 1e-6 * rng.normal(size=latent.shape), rng.normal(size=(2000, 5))]), latent)
+    ours = associate(
+        np.hstack([latent * 2 + 1e-6 * rng.normal(size=latent.shape), rng.normal(size=(2000, 5))]), latent
+    )
     assert ours.p[0, 0] > 0
     assert ours.log10_p[0, 0] < -308
     assert ours.fdr[0, 0] < 1e-200

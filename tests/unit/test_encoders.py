@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+
 from spadework.encoders import registry, weights
 from spadework.encoders.keras_applications import KerasEncoder, seeded_vgg16
 from spadework.encoders.run import check_gpu_offer, encode_file

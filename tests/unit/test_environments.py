@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from spadework import __version__
 from spadework.encoders import registry
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+
 from spadework.clustering import categorical, cluster_and_embed
 from spadework.errors import InputError
 from spadework.expression import add_qc, filter_spots, is_mitochondrial, normalize, read_clusters

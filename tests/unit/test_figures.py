@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import Normalize
 from PIL import Image
+
 from spadework.figures import charts, maps
 from spadework.figures.section import top_genes
 from spadework.figures.style import CATEGORICAL, UNLABELLED, category_colours, finish, resolution, two_sd_limits

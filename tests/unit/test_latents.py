@@ -5,6 +5,7 @@ from __future__ import annotations
 import anndata as ad
 import numpy as np
 import pytest
+
 from spadework.errors import InputError
 from spadework.latents import OPENTSNE_FROM, LatentModel, fit_latents, fit_sections, tsne
 
@@ -12,7 +13,9 @@ from spadework.latents import OPENTSNE_FROM, LatentModel, fit_latents, fit_secti
 @pytest.fixture
 def features() -> np.ndarray:
     rng = np.random.default_rng(0)
-    return (rng.normal(size=(80, 5)) @ rng.normal(size=(5, 30)) + 0.1 * rng.normal(size=(80, 30)) + 4).astype(np.float32)
+    return (rng.normal(size=(80, 5)) @ rng.normal(size=(5, 30)) + 0.1 * rng.normal(size=(80, 30)) + 4).astype(
+        np.float32
+    )
 
 
 def test_components_equal_a_plain_singular_value_decomposition(features):
@@ -42,7 +45,9 @@ def test_standardizing_makes_units_irrelevant_and_leaves_constants_alone(feature
     units = np.r_[1e4, np.ones(28), 0.0]
     one = fit_latents(features * np.r_[np.ones(29), 0.0], 3, standardize=True)
     two = fit_latents(features * units, 3, standardize=True)
-    np.testing.assert_allclose(two.project(features * units), one.project(features * np.r_[np.ones(29), 0.0]), atol=1e-6)
+    np.testing.assert_allclose(
+        two.project(features * units), one.project(features * np.r_[np.ones(29), 0.0]), atol=1e-6
+    )
     assert np.isfinite(two.components).all()
 
 

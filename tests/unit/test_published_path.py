@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+
 from spadework.images import ArrayImage, read_rgb
 from spadework.patches import cut_patches, patch_boxes
 from spadework.readers.positions import read_positions

@@ -17,6 +17,7 @@ import pytest
 import scanpy as sc
 import tifffile
 from scipy import sparse
+
 from spadework.errors import InputError
 from spadework.readers import locate, read_section
 from spadework.readers.positions import has_header, read_positions
@@ -90,6 +91,7 @@ def test_every_layout_of_visium_is_the_same_section(layout: str, simulated: Path
     assert section.platform == ("h5ad" if "h5ad" in layout else "visium")
     assert list(section.positions.index) == list(counts.obs_names)
     assert list(section.genes["gene_ids"]) == list(counts.var_names)
+    assert list(section.genes["gene_name"]) == list(counts.var["symbol"])
     assert section.counts.dtype == np.int32
     assert (section.counts != counts.X.astype(np.int32)).nnz == 0
     expected = positions.loc[counts.obs_names]
@@ -508,7 +510,9 @@ def test_a_checkerboard_is_known_by_the_parity_of_its_positions(outs: Path):
     spots = pd.read_csv(folder / "spots.tsv", sep="\t")
     spots[spots.eval("(x + y) % 2 == 0")].to_csv(folder / "spots.tsv", sep="\t", index=False)
     counts = pd.read_csv(folder / "counts.tsv.gz", sep="\t", index_col=0)
-    counts[[sum(map(int, name.split("x"))) % 2 == 0 for name in counts.index]].to_csv(folder / "counts.tsv.gz", sep="\t")
+    counts[[sum(map(int, name.split("x"))) % 2 == 0 for name in counts.index]].to_csv(
+        folder / "counts.tsv.gz", sep="\t"
+    )
     section = read(folder)
     assert section.lattice.kind == "checkerboard"
     assert section.lattice.um_per_px_x == pytest.approx(2)
@@ -805,7 +809,18 @@ FORMATS = {
     "visiumio_v1_section2": (8, "", "raw_feature_bc_matrix.h5", 49, 418, 22, 1, "hexagonal", 0.725, {"lowres"}),
     "seurat_v1": (8, "", formats.H5, 2695, 132231, 2695, 0, "hexagonal", 0.7248, {"hires", "lowres"}),
     "visiumio_hd": (2, "binned_outputs/square_002um", formats.H5, 10, 0, 10, 0, "square", 0.274, {"lowres"}),
-    "seurat_hd": (8, "binned_outputs/square_008um", formats.H5, 2695, 132231, 1368, 0, "square", 0.1369, {"hires", "lowres"}),
+    "seurat_hd": (
+        8,
+        "binned_outputs/square_008um",
+        formats.H5,
+        2695,
+        132231,
+        1368,
+        0,
+        "square",
+        0.1369,
+        {"hires", "lowres"},
+    ),
 }
 
 

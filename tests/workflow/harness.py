@@ -52,10 +52,8 @@ def sheet_text(rows: list[Mapping[str, object]]) -> str:
     return "".join("\t".join(line) + "\n" for line in lines)
 
 
-def write_inputs(folder: Path, rows: Rows | str, overlay: Mapping[str, Any]) -> None:
-    """Write the sample sheet and the overlay; ``overlay`` is merged into :data:`OVERLAY`, section by section."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "samples.tsv").write_text(rows if isinstance(rows, str) else sheet_text(list(rows)))
+def write_overlay(folder: Path, overlay: Mapping[str, Any]) -> None:
+    """Write the configuration: ``overlay`` merged into :data:`OVERLAY`, section by section."""
     merged = dict(OVERLAY)
     for key, value in overlay.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
@@ -83,19 +81,22 @@ def results_of(folder: Path) -> list[str]:
 def run_workflow(
     folder: Path, rows: Rows | str | None = None, overlay: Mapping[str, Any] | None = None, *arguments: object
 ) -> Run:
-    """Run the workflow in ``folder``, with a new sheet and overlay if ``rows`` are given.
+    """Run the workflow in ``folder``.
 
     Parameters
     ----------
     rows
-        Rows of the sample sheet, or its text; ``None`` keeps sheet and overlay as they are.
+        Rows of the sample sheet, or its text; ``None`` keeps the sheet that is there.
     overlay
-        Configuration on top of :data:`OVERLAY`.
+        Configuration on top of :data:`OVERLAY`; ``None`` keeps the one that is there.
     arguments
         Further arguments of Snakemake, targets first.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     if rows is not None:
-        write_inputs(folder, rows, overlay or {})
+        (folder / "samples.tsv").write_text(rows if isinstance(rows, str) else sheet_text(list(rows)))
+    if overlay is not None:
+        write_overlay(folder, overlay)
     done = subprocess.run(
         command(folder, *arguments), env=environment(), capture_output=True, text=True, timeout=900, cwd=folder
     )

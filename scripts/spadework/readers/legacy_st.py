@@ -14,7 +14,7 @@ from spadework.errors import InputError
 from spadework.keys import Keys
 from spadework.lattice import fit_lattice, is_checkerboard
 from spadework.readers.locate import SectionFiles
-from spadework.readers.matrix import GENE_EXPRESSION
+from spadework.readers.matrix import GENE_EXPRESSION, open_by_content
 from spadework.samples import Sample
 from spadework.section import Matrix, Section, join_positions, unique_gene_names
 
@@ -79,8 +79,10 @@ def read_legacy_st(sample: Sample, files: SectionFiles) -> Section:
 def _read_counts(sample: str, files: SectionFiles) -> Matrix:
     separator = "," if ".csv" in files.matrix.name else "\t"
     try:
-        header = pd.read_csv(files.matrix, sep=separator, header=None, nrows=1, dtype=str).loc[0]
-        table = pd.read_csv(files.matrix, sep=separator, index_col=0)
+        with open_by_content(files.matrix) as handle:
+            header = pd.Series(handle.readline().decode().strip().split(separator))
+        with open_by_content(files.matrix) as handle:
+            table = pd.read_csv(handle, sep=separator, index_col=0)
         values = table.to_numpy(float)
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(

@@ -77,7 +77,7 @@ def read_mex(sample: str, folder: Path) -> Matrix:
             remedy="copy the whole folder again",
         ) from error
     try:
-        with _open(matrix_file) as handle:
+        with open_by_content(matrix_file) as handle:
             matrix = mmread(handle)
         features = _read_columns(features_file)
         barcodes = _read_columns(barcodes_file)[0].to_numpy(str)
@@ -151,7 +151,7 @@ def _one_of(folder: Path, *names: str) -> Path:
     raise FileNotFoundError(names[0])
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_by_content(path: Path) -> IO[bytes]:
     """Open by content: downloads are sometimes plain text named ``.gz`` and the reverse."""
     with path.open("rb") as handle:
         gzipped = handle.read(2) == b"\x1f\x8b"
@@ -159,5 +159,5 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _read_columns(path: Path) -> pd.DataFrame:
-    with _open(path) as handle:
+    with open_by_content(path) as handle:
         return pd.read_csv(handle, sep="\t", header=None, dtype=str, keep_default_na=False)

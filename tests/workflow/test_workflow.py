@@ -1,0 +1,418 @@
+"""The workflow as a whole: what a run makes, what makes it run again, and what must not change the result."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from damage import FULLRES, MATRIX, clusters, fullres, positions
+from harness import OVERLAY, ROOT, Run, kill_when, run_workflow
+from scipy import sparse
+
+from spadework import job
+from spadework.keys import Keys
+from spadework.latents import LatentModel
+
+ENCODERS = ("dummy", "colour_texture")
+SAMPLE = "gut"
+N_LATENTS = OVERLAY["latents"]["n_latents"]
+N_SPOTS = 257
+TWO_ENCODERS = {"encoder": {"names": list(ENCODERS)}}
+# Rules with a job per sample, and with one per sample and encoder.
+PER_SAMPLE = {"read_section", "check_section", "cluster_expression", "cut_patches", "collect_section"}
+PER_ENCODER = {"encode_patches", "fit_latents", "embed_latents", "associate_genes", "summarise_latents"} | {
+    "draw_maps",
+    "draw_charts",
+    "draw_patches",
+}
+
+
+def row(outs: Path, sample: str = SAMPLE, **cells: object) -> dict[str, object]:
+    return {"sample": sample, "path": outs, "species": "human", **cells}
+
+
+@pytest.fixture(scope="session")
+def full(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One complete run with two encoders."""
+    return run_workflow(tmp_path_factory.mktemp("full"), [row(simulated / "outs")], TWO_ENCODERS)
+
+
+@pytest.fixture(scope="session")
+def final(full: Run) -> ad.AnnData:
+    """The section's final AnnData, as scanpy opens it."""
+    import scanpy as sc
+
+    return sc.read_h5ad(full.folder / f"results/{SAMPLE}/{SAMPLE}.h5ad")
+
+
+# ---- what a run makes ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_succeeds_and_makes_every_file(full: Run) -> None:
+    assert full.code == 0, full.output
+    figures = ["latents", "clusters", "embeddings", "volcano", "variance"]
+    figures += [f"{kind}_{k}" for kind in ("latent", "patches") for k in range(1, N_LATENTS + 1)]
+    files = ["association.parquet", "association.csv.gz", "latents.csv", *(f"figures/{f}.png" for f in figures)]
+    wanted = [f"{SAMPLE}.h5ad", "preflight/overlay.png", *(f"{e}/{file}" for e in ENCODERS for file in files)]
+    assert {f"results/{SAMPLE}/{name}" for name in wanted} <= set(full.results)
+
+
+def test_a_run_leaves_neither_temporary_nor_partial_files(full: Run) -> None:
+    assert not [name for name in full.results if "partial" in name or name.endswith("patches.h5")]
+
+
+def test_every_job_has_a_log_with_what_it_printed_and_a_benchmark(full: Run) -> None:
+    jobs = {f"{SAMPLE}/{rule}" for rule in PER_SAMPLE} | {f"{SAMPLE}/{e}/{r}" for e in ENCODERS for r in PER_ENCODER}
+    assert sum(full.jobs().values()) / 2 == len(jobs) + 1  # and `all`; the table ends in a total
+    for name in jobs:
+        assert re.search(r"^\d\d:\d\d:\d\d done in \d+\.\d s$", full.log(f"{name}.log"), re.MULTILINE), name
+        assert len((full.folder / f"benchmarks/{name}.tsv").read_text().splitlines()) == 2
+    assert f"{N_SPOTS} on tissue" in full.log(f"{SAMPLE}/read_section.log")
+    assert "ok   image size: 639 x 570 px" in full.log(f"{SAMPLE}/check_section.log")
+    assert f"encoding {N_SPOTS} patches of 32 px" in full.log(f"{SAMPLE}/dummy/encode_patches.log")
+    assert f"in {N_SPOTS} spots" in full.log(f"{SAMPLE}/dummy/associate_genes.log")
+    assert "done in" not in full.output
+
+
+def test_the_final_file_has_log_normalised_and_raw_counts(final: ad.AnnData) -> None:
+    counts = final.layers[Keys.COUNTS]
+    assert isinstance(final.X, sparse.csr_matrix)
+    assert isinstance(counts, sparse.csr_matrix)
+    assert np.issubdtype(counts.dtype, np.integer)
+    total = np.asarray(counts.sum(axis=1))
+    np.testing.assert_allclose(final.X.toarray(), np.log1p(counts.toarray() / total * 1e4), rtol=1e-5)
+
+
+def test_the_final_file_has_every_key(final: ad.AnnData) -> None:
+    numbers = [Keys.TOTAL_COUNTS, Keys.N_GENES, Keys.PCT_MT, Keys.TISSUE_FRACTION, Keys.PADDED_FRACTION]
+    assert np.isfinite(final.obs[[Keys.IN_TISSUE, Keys.ARRAY_ROW, Keys.ARRAY_COL, *numbers]].to_numpy(float)).all()
+    for key in (Keys.CLUSTER, *(Keys.image_cluster(e, ENCODERS[0]) for e in ENCODERS)):
+        assert isinstance(final.obs[key].dtype, pd.CategoricalDtype)
+    shapes = {Keys.SPATIAL: 2, Keys.PCA: 30, Keys.UMAP: 2, Keys.features("dummy"): 12, Keys.features(ENCODERS[1]): 30}
+    for encoder in ENCODERS:
+        shapes |= {Keys.latents(encoder, kind): n for kind, n in (("pca", N_LATENTS), ("tsne", 2), ("umap", 2))}
+        for statistic in ("coef", "coef_std", "r", "rho", "t", "p", "fdr"):
+            values = final.varm[Keys.association(encoder, statistic)]
+            assert values.shape == (final.n_vars, N_LATENTS)
+            assert np.isfinite(values).any(axis=1).mean() > 0.5
+    assert {key: final.obsm[key].shape[1] for key in shapes} == shapes
+    assert all(np.isfinite(final.obsm[key]).all() for key in shapes)
+    assert all(final.obsm[key].dtype == np.float32 for key in shapes if key != Keys.SPATIAL)
+
+
+def test_the_final_file_says_how_it_was_made(final: ad.AnnData) -> None:
+    library = final.uns[Keys.SPATIAL][SAMPLE]
+    assert set(library["images"]) == {"hires", "lowres"}
+    assert {"tissue_hires_scalef", "tissue_lowres_scalef", "spot_diameter_fullres"} <= set(library["scalefactors"])
+    spade = final.uns[Keys.SPADE]
+    assert set(spade["digests"]) >= {MATRIX, "tissue_positions.csv", FULLRES}
+    assert spade["patch"]["image"] == "fullres"
+    assert spade["preflight"] == "warn"  # coarse pixels
+    assert {"scanpy", "python"} <= set(spade["versions"])
+    assert json.loads(spade["parameters"])["encoder"]["names"] == list(ENCODERS)
+    for encoder in ENCODERS:
+        assert spade[encoder]["encoder"]["name"] == encoder
+        assert len(spade[encoder]["variance_ratio"]) == N_LATENTS
+        assert spade[encoder]["components"].shape == (N_LATENTS, final.obsm[Keys.features(encoder)].shape[1])
+
+
+def test_the_final_file_joins_by_barcode(final: ad.AnnData, simulated: Path) -> None:
+    table = positions(simulated / "outs").set_index("barcode").loc[final.obs_names]
+    np.testing.assert_array_equal(
+        final.obsm[Keys.SPATIAL], table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(float)
+    )
+    image = fullres(simulated / "outs")
+    x, y = final.obsm[Keys.SPATIAL][40].astype(int)
+    tile = image[y - 15 : y, x - 15 : x]  # a quarter of the 30 px that 120 µm are
+    assert np.abs(final.obsm[Keys.features("dummy")][40, :3] - tile.mean(axis=(0, 1))).max() < 3
+
+
+def test_squidpy_draws_the_final_file(final: ad.AnnData) -> None:
+    import squidpy as sq
+
+    with mpl.rc_context({"backend": "Agg"}):
+        axes = sq.pl.spatial_scatter(final, color=[final.var_names[0], Keys.CLUSTER], return_ax=True)
+    assert [ax.get_title() for ax in axes] == [final.var_names[0], Keys.CLUSTER]
+    assert all(ax.images and ax.collections for ax in axes)  # the tissue, and spots on it
+
+
+# ---- what makes it run again --------------------------------------------------------------------------------------
+
+
+def again(full: Run, rows: list[dict[str, object]], overlay: dict[str, object]) -> dict[str, int]:
+    """Return the jobs that a changed sheet or configuration would start, by a dry run."""
+    run = run_workflow(full.folder, rows, {**TWO_ENCODERS, **overlay}, "--dry-run")
+    assert run.code == 0, run.output
+    assert ("Nothing to be done" in run.output) == (run.jobs() == {})
+    return {rule: n for rule, n in run.jobs().items() if rule not in ("all", "total")}
+
+
+COLLECT = {"collect_section": 1, "draw_maps": 2, "draw_charts": 2}
+ASSOCIATE = {"associate_genes": 2, "summarise_latents": 2, **COLLECT}
+EMBED = {"embed_latents": 2, "draw_patches": 2, **ASSOCIATE}
+
+
+def test_a_second_run_has_nothing_to_do(full: Run, simulated: Path) -> None:
+    assert again(full, [row(simulated / "outs")], {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "jobs"),
+    [
+        ({"association": {"min_spots_fraction": 0.2}}, ASSOCIATE),
+        ({"association": {"design": "joint"}}, ASSOCIATE),
+        ({"figures": {"dpi": 60}}, {"draw_patches": 2, **COLLECT}),
+        ({"latents": {"resolution": 2.0}}, {"fit_latents": 2, **EMBED}),
+        ({"expression": {"min_counts": 120}}, {"cluster_expression": 1, **ASSOCIATE}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_a_changed_setting_re_runs_what_depends_on_it(
+    overlay: dict[str, object], jobs: dict[str, int], full: Run, simulated: Path
+) -> None:
+    assert again(full, [row(simulated / "outs")], overlay) == jobs
+
+
+def test_clusters_added_later_re_run_no_network(full: Run, outs: Path, simulated: Path) -> None:
+    table = clusters(outs, seurat_clusters=1)
+    jobs = again(full, [row(simulated / "outs", clusters=table)], {})
+    assert jobs == {"cluster_expression": 1, **ASSOCIATE}
+
+
+def test_a_changed_image_re_runs_everything(full: Run, outs: Path) -> None:
+    jobs = again(full, [row(outs)], {})
+    assert set(jobs) == PER_SAMPLE | PER_ENCODER
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package that a test may edit."""
+    copy = tmp_path / "spadework"
+    shutil.copytree(job.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(job, "PACKAGE", copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("edited", "changes", "keeps"),
+    [
+        ("association.py", {"association", "collect"}, {"patch_file", "encoders.registry", "latents"}),
+        ("lattice.py", {"ingest"}, {"association", "latents"}),
+        ("readers/positions.py", {"ingest"}, {"association", "encoders.registry"}),
+        ("encoders/dummy.py", {"encoders.registry"}, {"patch_file", "association"}),  # imported where it is used
+        ("errors.py", {"association", "ingest", "latents", "encoders.registry", "patch_file"}, {"keys"}),
+    ],
+)
+def test_an_edited_module_changes_the_fingerprint_of_what_imports_it(
+    edited: str, changes: set[str], keeps: set[str], package: Path
+) -> None:
+    before = {name: job.code_id(name) for name in changes | keeps}
+    with (package / edited).open("a") as handle:
+        handle.write("# edited\n")
+    assert {name for name, digest in before.items() if job.code_id(name) != digest} == changes
+
+
+def test_a_fingerprint_of_no_module_is_refused() -> None:
+    with pytest.raises(ValueError, match="no module 'assocation'"):
+        job.code_id("assocation")
+
+
+def rules() -> dict[str, tuple[Path, list[str]]]:
+    """Read script and fingerprinted modules of every rule."""
+    text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    found = {}
+    for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL):
+        code, script = re.search(r"code_id\((.*?)\)", body), re.search(r'"\.\./(scripts/\w+\.py)"', body)
+        found[name] = ROOT / script[1], re.findall(r'"(.*?)"', code[1] if code else "")
+    return found
+
+
+def has_code(path: Path) -> bool:
+    return len(ast.parse(path.read_text()).body) > 1  # more than a docstring
+
+
+# Downloads are verified by checksum: no edit of the code makes them stale.
+@pytest.mark.parametrize("rule", sorted(set(rules()) - {"fetch_weights"}))
+def test_a_rule_is_fingerprinted_by_all_its_script_imports(rule: str) -> None:
+    script, modules = rules()[rule]
+    seen, todo = set(), [path for name in modules for path in job._module_files(f"spadework.{name}")]
+    while todo:
+        path = todo.pop()
+        if path not in seen:
+            seen.add(path)
+            todo += job._imports_of(path)
+    needed = {path for path in job._imports_of(script) if has_code(path)} - {job.PACKAGE / "job.py"}
+    assert needed
+    assert needed <= seen
+
+
+# ---- what must not change the result ------------------------------------------------------------------------------
+
+
+def _as_tiled_tiff(outs: Path, pixels: np.ndarray) -> Path:
+    tifffile.imwrite(outs / "he.tif", pixels, tile=(128, 128), compression="deflate", photometric="rgb")
+    return outs / "he.tif"
+
+
+def _as_png(outs: Path, pixels: np.ndarray) -> Path:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(outs / "he.png")
+    return outs / "he.png"
+
+
+def _as_png_with_alpha(outs: Path, pixels: np.ndarray) -> Path:
+    return _as_png(outs, np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)]))
+
+
+def _as_16_bit_tiff(outs: Path, pixels: np.ndarray) -> Path:
+    tifffile.imwrite(outs / "he.tif", pixels.astype(np.uint16) * 257, photometric="rgb")
+    return outs / "he.tif"
+
+
+FORMATS = {f.__name__.removeprefix("_as_"): f for f in (_as_tiled_tiff, _as_png, _as_png_with_alpha, _as_16_bit_tiff)}
+
+
+def shuffle_barcodes(outs: Path) -> None:
+    """Write the matrix with its barcodes in another order."""
+    with h5py.File(outs / MATRIX, "a") as handle:
+        group = handle["matrix"]
+        counts = sparse.csr_matrix((group["data"][:], group["indices"][:], group["indptr"][:]))
+        order = np.random.default_rng(0).permutation(counts.shape[0])
+        shuffled = counts[order]
+        new = {"barcodes": group["barcodes"][:][order], "data": shuffled.data, "indices": shuffled.indices}
+        for name, values in (new | {"indptr": shuffled.indptr}).items():
+            del group[name]
+            group[name] = values
+
+
+@pytest.fixture(scope="session")
+def variants(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same section in other formats and orders, and two sections that share their latents, in one run."""
+    folder = tmp_path_factory.mktemp("variants")
+    rows = []
+    for name in (*FORMATS, "shuffled", "one"):
+        outs = Path(shutil.copytree(simulated / "outs", folder / name))
+        pixels = fullres(outs)
+        (outs / FULLRES).unlink() if name in FORMATS else None
+        image = FORMATS[name](outs, pixels) if name in FORMATS else outs / FULLRES
+        rows.append(row(outs, name, image=image))
+    shuffle_barcodes(folder / "shuffled")
+    barcodes = positions(folder / "one")["barcode"] + "_1"
+    rows[-1] |= {"group": "mouse", "clusters": clusters(folder / "one", seurat_clusters=LABELS, barcodes=barcodes)}
+    rows.append(row(simulated / "outs", "two", group="mouse"))
+    targets = [f"results/{name}/dummy/features.h5ad" for name in (*FORMATS, "shuffled")]
+    targets += ["results/one/dummy/latents.h5ad", "results/one/expression/expression.h5ad"]
+    return run_workflow(folder, rows, {"latents": {"scope": "group"}}, *targets, "--notemp")
+
+
+LABELS = [n % 11 for n in range(324)]
+
+
+def features(run: Run, sample: str) -> ad.AnnData:
+    return ad.read_h5ad(run.folder / f"results/{sample}/dummy/features.h5ad")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_format_of_the_image_does_not_change_the_features(name: str, variants: Run, full: Run) -> None:
+    ours, theirs = features(variants, name), features(full, SAMPLE)
+    assert ours.obs_names.equals(theirs.obs_names)
+    np.testing.assert_array_equal(ours.X, theirs.X)
+
+
+def test_the_order_of_the_barcodes_does_not_change_the_features(variants: Run, full: Run) -> None:
+    ours, theirs = features(variants, "shuffled"), features(full, SAMPLE)
+    assert not ours.obs_names.equals(theirs.obs_names)
+    np.testing.assert_array_equal(ours[theirs.obs_names].X, theirs.X)
+
+
+def test_sections_of_a_group_share_their_latents(variants: Run) -> None:
+    model = LatentModel.load(variants.folder / "results/cohort/mouse/dummy/latent_model.npz")
+    assert list(model.fitted_on) == ["one", "two"]
+    latents = ad.read_h5ad(variants.folder / "results/one/dummy/latents.h5ad")
+    np.testing.assert_allclose(
+        latents.obsm["pca"], model.project(features(variants, "one").X)[:, :N_LATENTS], rtol=1e-6, atol=1e-6
+    )
+    assert list(latents.uns["fitted_on"]) == ["one", "two"]
+
+
+def test_clusters_made_by_seurat_are_used(variants: Run) -> None:
+    section = ad.read_h5ad(variants.folder / "results/one/expression/expression.h5ad")
+    by_barcode = dict(zip(positions(variants.folder / "one")["barcode"], map(str, LABELS), strict=True))
+    assert section.obs[Keys.CLUSTER].tolist() == [by_barcode[name] for name in section.obs_names]
+    assert section.obs[Keys.CLUSTER].cat.categories.tolist() == [str(n) for n in range(11)]
+    assert "leiden" in section.obs
+
+
+def test_one_more_encoder_encodes_only_for_itself(variants: Run) -> None:
+    targets = [f"results/png/{encoder}/features.h5ad" for encoder in ENCODERS]
+    overlay = {**TWO_ENCODERS, "latents": {"scope": "group"}}
+    run = run_workflow(variants.folder, None, overlay, *targets, "--dry-run", "--notemp")
+    assert run.jobs() == {"encode_patches": 1, "total": 1}
+
+
+# ---- power cuts ---------------------------------------------------------------------------------------------------
+
+
+def write_half(target: Path) -> None:
+    with job.whole_file(target) as path:
+        path.write_text("half")
+        assert path.suffix == target.suffix  # writers choose the format by it
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["spots.h5ad", "table.csv.gz"])
+def test_a_file_appears_whole_or_not_at_all(name: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_half(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    with job.whole_file(tmp_path / name) as path:
+        path.write_text("whole")
+        assert not (tmp_path / name).exists()
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_failed_job_leaves_an_older_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("good")
+    with pytest.raises(KeyboardInterrupt):
+        write_half(tmp_path / "table.csv")
+    assert (tmp_path / "table.csv").read_text() == "good"
+
+
+def test_a_killed_run_leaves_nothing_half_and_a_new_one_ends_as_if_it_had_not_been(
+    simulated: Path, full: Run, tmp_path: Path
+) -> None:
+    target = f"results/{SAMPLE}/dummy/association.parquet"
+    run_workflow(tmp_path, [row(simulated / "outs")], {}, "--dry-run")
+    written = tmp_path / f"results/{SAMPLE}/expression"
+    killed = kill_when(tmp_path, lambda: any(written.glob(".*.partial.*")), target)
+    assert killed.code != 0
+    assert target not in killed.results
+    for name in killed.results:
+        path = tmp_path / name
+        if path.suffix == ".h5ad" and ".partial" not in path.name:
+            assert ad.read_h5ad(path).n_obs == N_SPOTS
+    assert f"results/{SAMPLE}/expression/expression.h5ad" not in killed.results
+
+    assert run_workflow(tmp_path, None, None, "--unlock").code == 0
+    resumed = run_workflow(tmp_path, None, None, target)
+    assert resumed.code == 0, resumed.output
+    assert "read_section" not in resumed.jobs()
+    assert not [name for name in resumed.results if "partial" in name]
+    # A second run of the same input: the same numbers.
+    for name in ("dummy/latents.h5ad", "expression/expression.h5ad"):
+        ours, theirs = (ad.read_h5ad(f / f"results/{SAMPLE}" / name) for f in (tmp_path, full.folder))
+        for key in ours.obsm:
+            np.testing.assert_array_equal(ours.obsm[key], theirs.obsm[key])
+        assert ours.obs.equals(theirs.obs)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / target), pd.read_parquet(full.folder / target))
