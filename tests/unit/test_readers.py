@@ -19,6 +19,7 @@ import tifffile
 from scipy import sparse
 
 from spadework.errors import InputError
+from spadework.ingest import ingest
 from spadework.readers import locate, read_section
 from spadework.readers.positions import has_header, read_positions
 from spadework.samples import Sample
@@ -892,3 +893,24 @@ def test_positions_alone_are_refused_but_can_be_read(shared_data: Path):
     assert (len(table), table["in_tissue"].sum()) == (4992, 3639)
     layers = pd.read_csv(folder / "layers.tsv", sep="\t", header=None)
     assert (table.loc[layers[0], "in_tissue"] == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["square", "checkerboard"])
+def test_a_final_anndata_of_a_legacy_section_keeps_its_lattice(outs, tmp_path, kind):
+    section = ingest(Sample("s", formats.legacy_st(outs)), 8)
+    lattice = section.uns["spade"]["lattice"] | {"kind": kind}
+    section.uns["spade"]["lattice"] = lattice
+    section.write_h5ad(tmp_path / "s.h5ad")
+    assert read_section(Sample("again", tmp_path / "s.h5ad")).lattice.as_dict() == lattice
+
+
+def test_other_bin_sizes_stay_packed(outs, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(tarfile, "data_filter", lambda member, path: seen.append(member.name) or member)
+    archive = tmp_path / "x_binned_outputs.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for size in ("002", "008"):
+            tar.addfile(tarfile.TarInfo(f"binned_outputs/square_{size}um/raw_feature_bc_matrix.h5"))
+    with pytest.raises(InputError):
+        read_section(Sample("s", tmp_path / "x"))
+    assert seen == ["binned_outputs/square_008um/raw_feature_bc_matrix.h5"]

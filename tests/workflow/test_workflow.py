@@ -361,6 +361,26 @@ def test_one_more_encoder_encodes_only_for_itself(variants: Run) -> None:
     assert run.jobs() == {"encode_patches": 1, "total": 1}
 
 
+def test_a_weights_file_of_the_user_is_loaded(variants: Run, tmp_path: Path) -> None:
+    import keras
+
+    network = keras.applications.MobileNetV3Small(
+        include_top=False, weights=None, pooling="avg", input_shape=(32, 32, 3)
+    )
+    weights = tmp_path / "mine.weights.h5"
+    network.save_weights(weights)
+    overlay = {"encoder": {"names": ["mobilenetv3small"], "weights": str(weights)}, "latents": {"scope": "group"}}
+    target = "results/png/mobilenetv3small/features.h5ad"
+    run = run_workflow(variants.folder, None, overlay, target, "--notemp")
+    assert run.code == 0, run.output
+    ours = ad.read_h5ad(run.folder / target)
+    assert ours.uns["encoder"]["weights"] == "mine.weights.h5"
+    with h5py.File(run.folder / "results/png/patches/patches.h5") as handle:
+        patches = handle["patches"][:20]
+    expected = network.predict(patches.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(ours.X[:20], expected, rtol=1e-4, atol=1e-5)
+
+
 # ---- power cuts ---------------------------------------------------------------------------------------------------
 
 

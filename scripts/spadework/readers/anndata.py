@@ -10,7 +10,7 @@ from scipy import sparse
 from spadework.errors import InputError
 from spadework.images import to_rgb8
 from spadework.keys import Keys
-from spadework.lattice import Lattice, fit_lattice
+from spadework.lattice import Lattice, fit_lattice, is_checkerboard
 from spadework.readers.locate import SectionFiles
 from spadework.readers.matrix import GENE_EXPRESSION, gene_expression_only
 from spadework.readers.spaceranger import VISIUM_PITCH_UM, VISIUM_SPOT_UM
@@ -95,7 +95,7 @@ def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
         counts=matrix.counts,
         positions=obs,
         genes=matrix.genes.set_axis(unique_gene_names(sample.name, path, matrix.genes)),
-        lattice=_lattice(sample, files, obs, scale, on_lattice),
+        lattice=_lattice(sample, files, adata, obs, scale),
         images=images,
         scalefactors=scale,
         image_source=dict.fromkeys(images, path.name),
@@ -153,36 +153,34 @@ def _as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def _lattice(
-    sample: Sample, files: SectionFiles, obs: pd.DataFrame, scale: dict[str, float], on_lattice: bool
+    sample: Sample, files: SectionFiles, adata: ad.AnnData, obs: pd.DataFrame, scale: dict[str, float]
 ) -> Lattice:
-    if on_lattice and "bin_size_um" not in scale:
-        try:
-            return fit_lattice(
-                "hexagonal",
-                VISIUM_PITCH_UM,
-                VISIUM_SPOT_UM,
-                obs[Keys.ARRAY_ROW].to_numpy(),
-                obs[Keys.ARRAY_COL].to_numpy(),
-                obs[["x", "y"]].to_numpy(float),
-            )
-        except ValueError as error:
-            raise InputError(
-                sample.name,
-                files.matrix,
-                found=str(error),
-                expected="array_row and array_col of a Visium slide",
-                remedy="correct or remove these two columns of obs",
-            ) from error
+    """Take the lattice this workflow stored, or fit the one the array coordinates lie on."""
+    stored = adata.uns.get(Keys.SPADE, {}).get("lattice")
+    if stored is not None:
+        return Lattice(**{key: value.item() if hasattr(value, "item") else value for key, value in stored.items()})
+    row, col = obs[Keys.ARRAY_ROW].to_numpy(), obs[Keys.ARRAY_COL].to_numpy()
+    xy = obs[["x", "y"]].to_numpy(float)
     bin_um = scale.get("bin_size_um", 0.0)
-    if on_lattice and bin_um:
-        row, col = obs[Keys.ARRAY_ROW].to_numpy(), obs[Keys.ARRAY_COL].to_numpy()
-        return fit_lattice("square", bin_um, bin_um, row, col, obs[["x", "y"]].to_numpy(float))
+    try:
+        if bin_um and (row >= 0).all():
+            return fit_lattice("square", bin_um, bin_um, row, col, xy)
+        if is_checkerboard(row, col) and (row >= 0).all():
+            return fit_lattice("hexagonal", VISIUM_PITCH_UM, VISIUM_SPOT_UM, row, col, xy)
+    except ValueError as error:
+        raise InputError(
+            sample.name,
+            files.matrix,
+            found=str(error),
+            expected="array_row and array_col of a Visium slide",
+            remedy="correct or remove these two columns of obs",
+        ) from error
     um_per_px = scale.get("microns_per_pixel") or NOMINAL_SPOT_UM / scale.get("spot_diameter_fullres", np.nan)
     if not np.isfinite(um_per_px):
         raise InputError(
             sample.name,
             files.matrix,
-            found="neither array_row and array_col nor a spot diameter",
+            found="neither array_row and array_col of a Visium slide nor a spot diameter",
             expected="one of them, to know the scale of the image",
             remedy="keep obs['array_row'], obs['array_col'] or the scale factors in the file",
         )
