@@ -64,7 +64,7 @@ rule collect_section:
         "benchmarks/{sample}/collect_section.tsv"
     params:
         encoders=ENCODERS,
-        parameters=config,
+        parameters={key: value for key, value in config.items() if key not in ("samples", "figures")},
         code=code_id("collect"),
     resources:
         mem_mb=mem_mb(2000, 15),

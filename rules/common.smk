@@ -33,6 +33,11 @@ wildcard_constraints:
     encoder="|".join(map(re.escape, ENCODERS)),
 
 
+def pick(section, *keys):
+    """The keys of a configuration section that a rule needs: a change of any other must not re-run it."""
+    return {key: config[section][key] for key in keys}
+
+
 def mem_mb(base, factor):
     """Memory by input size, doubled with every attempt."""
 

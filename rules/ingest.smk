@@ -36,7 +36,7 @@ rule check_section:
     benchmark:
         "benchmarks/{sample}/check_section.tsv"
     params:
-        patch=config["patch"],
+        patch=pick("patch", "um", "px", "image"),
         channels=lambda w: SAMPLES[w.sample].channels,
         code=code_id("preflight", "figures.preflight"),
     resources:

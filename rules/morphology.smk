@@ -55,8 +55,7 @@ rule encode_patches:
     benchmark:
         "benchmarks/{sample}/{encoder}/encode_patches.tsv"
     params:
-        # Not all of config["encoder"]: one more name in the list must not re-run the others.
-        encoder={key: config["encoder"][key] for key in ("device", "pixel_range", "precision")},
+        encoder=pick("encoder", "device", "pixel_range", "precision"),
         output_px=config["patch"]["output_px"],
         code=code_id("encoders.registry", "encoders.run"),
     threads: 8
@@ -84,7 +83,7 @@ rule fit_latents:
         "benchmarks/{unit}/{encoder}/fit_latents.tsv"
     params:
         members=lambda w: targets.unit_members(w.unit, SAMPLES, config),
-        latents=config["latents"],
+        latents=pick("latents", "n_latents", "n_embed", "standardize"),
         code=code_id("latents"),
     threads: 2
     resources:
@@ -108,7 +107,7 @@ rule embed_latents:
     benchmark:
         "benchmarks/{sample}/{encoder}/embed_latents.tsv"
     params:
-        latents=config["latents"],
+        latents=pick("latents", "n_latents", "perplexity", "n_neighbors", "resolution"),
         seed=config["seed"],
         code=code_id("latents", "clustering", "keys"),
     threads: 2

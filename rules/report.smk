@@ -15,7 +15,7 @@ rule draw_maps:
     benchmark:
         "benchmarks/{sample}/{encoder}/draw_maps.tsv"
     params:
-        figures=config["figures"],
+        figures=pick("figures", "dpi", "top_genes"),
         code=code_id("figures.section"),
     resources:
         mem_mb=mem_mb(2000, 10),
@@ -41,7 +41,7 @@ rule draw_charts:
     benchmark:
         "benchmarks/{sample}/{encoder}/draw_charts.tsv"
     params:
-        figures=config["figures"],
+        figures=pick("figures", "dpi", "top_genes", "fdr"),
         code=code_id("figures.section"),
     resources:
         mem_mb=mem_mb(2000, 4),
@@ -67,8 +67,8 @@ rule draw_patches:
     benchmark:
         "benchmarks/{sample}/{encoder}/draw_patches.tsv"
     params:
-        figures=config["figures"],
-        patch=config["patch"],
+        figures=pick("figures", "dpi", "n_extreme"),
+        patch=pick("patch", "image"),
         channels=lambda w: SAMPLES[w.sample].channels,
         code=code_id("figures.section"),
     resources:

@@ -100,13 +100,3 @@ def association_matrices(table: pd.DataFrame, genes: pd.Index) -> dict[str, np.n
         .to_numpy(float)
         for statistic in STATISTICS
     }
-
-
-def seeded_note(encoder: dict[str, Any]) -> str:
-    """Return the warning that every picture of random-weight features carries, or nothing."""
-    if encoder.get("weights") != "seeded":
-        return ""
-    return (
-        "Random network weights (encoder.weights: seeded): these latents show that the workflow runs, not what a "
-        "trained network sees."
-    )

@@ -345,11 +345,6 @@ def grey_image(outs: Path) -> Cells:
     return {"image": outs / "he.png"}
 
 
-@repaired("ok   image size: 639 x 570 px")
-def image_of_16_bits(outs: Path) -> Cells:
-    return _image(outs, fullres(outs).astype(np.uint16) * 257, photometric="rgb")
-
-
 @broken("check_section", "he.tif", "570 x 639 px: transposed", "about 640 x 570 px", "rotate the image by 90°")
 def image_transposed(outs: Path) -> Cells:
     return _image(outs, np.swapaxes(fullres(outs), 0, 1).copy(), photometric="rgb")

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spadework.collect import seeded_note
 from spadework.figures import charts, maps
 from spadework.figures.style import finish
 from spadework.keys import Keys
@@ -41,7 +40,7 @@ def draw_maps(
     canvas = maps.section_canvas(section.uns[Keys.SPATIAL][sample], spade["lattice"], section.obsm[Keys.SPATIAL])
     latents = np.asarray(section.obsm[Keys.latents(encoder, "pca")])
     ratio = np.asarray(spade[encoder]["variance_ratio"])
-    note = seeded_note(spade[encoder]["encoder"])
+    note = weights_note(spade[encoder]["encoder"])
     heading = f"{sample}: {encoder} latents"
     finish(maps.all_latents(canvas, latents, ratio, heading), outputs["latents"], note)
     image_cluster = Keys.image_cluster(encoder, str(spade["encoders"][0]))
@@ -78,7 +77,7 @@ def draw_charts(
 ) -> None:
     """Draw embeddings, volcano plots and the summary of the latents."""
     spade = section.uns[Keys.SPADE]
-    note = seeded_note(spade[encoder]["encoder"])
+    note = weights_note(spade[encoder]["encoder"])
     coordinates = {
         name: np.asarray(section.obsm[Keys.latents(encoder, kind)])
         for name, kind in (("t-SNE", "tsne"), ("UMAP", "umap"))
@@ -122,8 +121,18 @@ def draw_contact_sheets(
             values[high, j],
             f"{sample}: {encoder} latent {j + 1}",
         )
-        finish(page, path, seeded_note(description))
+        finish(page, path, weights_note(description))
 
 
 def _expression(section: ad.AnnData, gene: str) -> NDArray[np.float32]:
     return np.asarray(section[:, gene].X.todense(), np.float32).ravel()
+
+
+def weights_note(encoder: dict[str, Any]) -> str:
+    """Return the warning that every picture of random-weight features carries, or nothing."""
+    if encoder.get("weights") != "seeded":
+        return ""
+    return (
+        "Random network weights (encoder.weights: seeded): these latents show that the workflow runs, not what a "
+        "trained network sees."
+    )
