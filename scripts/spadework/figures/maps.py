@@ -140,6 +140,16 @@ def draw_spots(ax: Axes, canvas: Canvas, **style: Any) -> Collection:  # noqa: A
     return ax.add_collection(spots)
 
 
+def _outline(canvas: Canvas) -> dict[str, Any]:
+    """Style that keeps both spots and tissue visible.
+
+    Spots get a hair of an outline, for pale ones on pale tissue; bins leave no gaps and are see-through instead.
+    """
+    if canvas.square:
+        return {"linewidths": 0, "alpha": 0.65}
+    return {"linewidths": 0.15, "edgecolors": "#555555"}
+
+
 def value_map(
     ax: Axes,
     canvas: Canvas,
@@ -152,8 +162,7 @@ def value_map(
 ) -> None:
     """Draw one value per spot over the tissue, with a colour bar."""
     draw_tissue(ax, canvas)
-    # A hair of an outline keeps pale spots visible on pale tissue.
-    spots = draw_spots(ax, canvas, cmap=colours, norm=Normalize(*limits), linewidths=0.15, edgecolors="#555555")
+    spots = draw_spots(ax, canvas, cmap=colours, norm=Normalize(*limits), **_outline(canvas))
     spots.set_array(np.asarray(values, float))
     low, high = float(np.min(values)) < limits[0], float(np.max(values)) > limits[1]
     extend = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}[low, high]
@@ -161,7 +170,7 @@ def value_map(
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7)
     bar.set_label(label, fontsize=8)
-    ax.set_title(title, fontsize=10 if len(title) < 24 else 8)
+    ax.set_title(title, fontsize=10 if len(title) < 36 else 8)
 
 
 def latent_map(ax: Axes, canvas: Canvas, latent: NDArray[np.floating], title: str) -> None:
@@ -182,7 +191,7 @@ def category_map(ax: Axes, canvas: Canvas, labels: pd.Series, title: str) -> Non
     draw_tissue(ax, canvas)
     categories = list(labels.cat.categories.astype(str))
     colours = category_colours(categories)
-    draw_spots(ax, canvas, facecolors=[colours[str(v)] for v in labels], linewidths=0.15, edgecolors="#555555")
+    draw_spots(ax, canvas, facecolors=[colours[str(v)] for v in labels], **_outline(canvas))
     handles = [Patch(color=colours[c], label=c) for c in categories]
     ax.legend(
         handles=handles,
