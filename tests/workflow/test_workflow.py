@@ -171,8 +171,8 @@ def test_a_second_run_has_nothing_to_do(full: Run, simulated: Path) -> None:
     [
         ({"association": {"min_spots_fraction": 0.2}}, ASSOCIATE),
         ({"association": {"design": "joint"}}, ASSOCIATE),
-        ({"figures": {"dpi": 60}}, {"draw_patches": 2, **COLLECT}),
-        ({"latents": {"resolution": 2.0}}, {"fit_latents": 2, **EMBED}),
+        ({"figures": {"dpi": 60}}, {"draw_patches": 2, "draw_maps": 2, "draw_charts": 2}),
+        ({"latents": {"resolution": 2.0}}, EMBED),
         ({"expression": {"min_counts": 120}}, {"cluster_expression": 1, **ASSOCIATE}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
