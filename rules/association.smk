@@ -64,7 +64,8 @@ rule collect_section:
         "benchmarks/{sample}/collect_section.tsv"
     params:
         encoders=ENCODERS,
-        parameters={key: value for key, value in config.items() if key not in ("samples", "figures")},
+        annotations=lambda w: targets.sheet_columns(SAMPLES[w.sample]),
+        parameters=targets.result_parameters(config),
         code=code_id("collect"),
     resources:
         mem_mb=mem_mb(2000, 15),

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
@@ -39,9 +38,9 @@ def pick(section, *keys):
 
 
 def mem_mb(base, factor):
-    """Memory by input size, doubled with every attempt."""
+    """Memory by size of the inputs that are read whole, doubled with every attempt."""
 
     def ask(wildcards, input, attempt):
-        return int((base + factor * input.size_mb) * 2 ** (attempt - 1))
+        return int((base + factor * targets.whole_mb(input)) * 2 ** (attempt - 1))
 
     return ask

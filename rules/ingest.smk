@@ -9,8 +9,7 @@ rule read_section:
     benchmark:
         "benchmarks/{sample}/read_section.tsv"
     params:
-        # What later stages take from the sheet is not read here, and so does not re-run everything.
-        sample=lambda w: {k: v for k, v in asdict(SAMPLES[w.sample]).items() if k not in ("clusters", "species")},
+        sample=lambda w: targets.reading(SAMPLES[w.sample]),
         bin_um=config["ingest"]["bin_um"],
         code=code_id("ingest"),
     resources:

@@ -87,7 +87,7 @@ rule fit_latents:
         code=code_id("latents"),
     threads: 2
     resources:
-        mem_mb=mem_mb(1000, 8),
+        mem_mb=mem_mb(1000, 14),
         runtime=30,
     conda:
         "../envs/scanpy.yaml"

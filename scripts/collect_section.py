@@ -23,6 +23,7 @@ with logged(snakemake.log[0]):
         encoders,
         preflight=preflight,
         parameters=p.parameters,
+        annotations=p.annotations,
     )
     with whole_file(snakemake.output[0]) as path:
         adata.write_h5ad(path, compression="lzf")

@@ -14,7 +14,7 @@ with logged(snakemake.log[0]):
     scores = model.project(features.X)
     out = ad.AnnData(obs=features.obs[[]])
     out.obsm["pca"] = scores[:, : p.latents["n_latents"]]
-    out.obsm["tsne"] = tsne(scores, perplexity=p.latents["perplexity"], seed=p.seed, threads=snakemake.threads)
+    out.obsm["tsne"] = tsne(scores, perplexity=p.latents["perplexity"], seed=p.seed)
     clusters, out.obsm["umap"] = cluster_and_embed(
         scores, n_neighbors=p.latents["n_neighbors"], resolution=p.latents["resolution"], seed=p.seed
     )

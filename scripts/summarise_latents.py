@@ -16,6 +16,7 @@ with logged(snakemake.log[0]):
     summary = summarise_latents(
         latents.obsm["pca"],
         section.obsm[Keys.SPATIAL] * np.array([lattice["um_per_px_x"], lattice["um_per_px_y"]]),
+        lattice_kind=lattice["kind"],
         variance_ratio=latents.uns["variance_ratio"],
         total_counts=section.obs[Keys.TOTAL_COUNTS].to_numpy(),
         tissue_fraction=pd.read_parquet(snakemake.input.manifest)

@@ -7,8 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from spadework.simulation import simulate
+
+# The same examples on every run: a failure means that the code changed.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("SPADEWORK_SHARED", ROOT.parent / "shared")) / "data"

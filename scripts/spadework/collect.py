@@ -41,6 +41,7 @@ def collect(
     *,
     preflight: dict[str, Any],
     parameters: dict[str, Any],
+    annotations: dict[str, str],
 ) -> ad.AnnData:
     """Join everything by barcode; the spots are those of the expression stage.
 
@@ -50,13 +51,17 @@ def collect(
         Patch manifest by barcode.
     encoders
         The headline encoder first.
+    annotations
+        What the sample sheet says of the section, kept in ``obs``.
 
     Raises
     ------
     KeyError
         If a spot has no patch.
     """
-    adata = expression.copy()
+    adata = expression
+    for column, value in annotations.items():
+        adata.obs[column] = pd.Categorical([value] * adata.n_obs)
     rows = manifest.loc[adata.obs_names]
     adata.obs[Keys.TISSUE_FRACTION] = rows["tissue_fraction"].to_numpy()
     adata.obs[Keys.PADDED_FRACTION] = rows["padded_fraction"].to_numpy()

@@ -191,7 +191,11 @@ def read_clusters(path: str | Path, barcodes: pd.Index, sample: str) -> pd.Categ
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, sep=None, engine="python", dtype=str)
+        with path.open(encoding="utf-8-sig") as handle:
+            separator = "\t" if "\t" in handle.readline() else ","
+        table = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
+        if not isinstance(table.index, pd.RangeIndex):  # R's write.table leaves the header one name short
+            table = table.reset_index()
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(
             sample, path, found=f"an unreadable table ({error})", expected="a CSV", remedy="write it again"

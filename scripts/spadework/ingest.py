@@ -9,6 +9,7 @@ import anndata as ad
 from spadework.images import SlideImage, open_image
 from spadework.job import file_digest
 from spadework.keys import Keys
+from spadework.lattice import NOMINAL_SPOT_UM
 from spadework.readers import locate, read_section
 from spadework.samples import Sample
 from spadework.section import Section, keep_tissue, to_anndata
@@ -33,7 +34,8 @@ def ingest(sample: Sample, bin_um: int) -> ad.AnnData:
     section = keep_tissue(section)
     if "hires" not in section.images and section.fullres is not None:
         add_overviews(section, open_image(section.fullres, sample.name, sample.channels))
-    section.scalefactors.setdefault("spot_diameter_fullres", section.lattice.spot_um / section.lattice.um_per_px)
+    diameter_um = NOMINAL_SPOT_UM if section.lattice.kind == "hexagonal" else section.lattice.spot_um
+    section.scalefactors.setdefault("spot_diameter_fullres", diameter_um / section.lattice.um_per_px)
     log.info(
         "%s: %s, %d barcodes with a position, %d on tissue, %d genes",
         sample.name,
@@ -48,12 +50,6 @@ def ingest(sample: Sample, bin_um: int) -> ad.AnnData:
         log.warning("%s: %s", sample.name, note)
     adata = to_anndata(section)
     adata.uns[Keys.SPADE]["digests"] = digests(sample, bin_um)
-    adata.obs["sample"] = sample.name
-    for column in ("group", *sample.extra):
-        value = sample.extra.get(column, sample.group)
-        if value:
-            adata.obs[column] = value
-    adata.obs = adata.obs.astype({c: "category" for c in adata.obs.columns if adata.obs[c].dtype == object})
     return adata
 
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from spadework.job import without_tensorflow
 
+NEIGHBOURS = {"hexagonal": 6, "square": 4, "checkerboard": 4, "none": 6}
 
-def morans_i(
-    values: NDArray[np.floating], positions: NDArray[np.floating], n_neighbors: int = 6
-) -> NDArray[np.float64]:
+
+def morans_i(values: NDArray[np.floating], positions: NDArray[np.floating], n_neighbors: int) -> NDArray[np.float64]:
     """Moran's I of each column on the graph of nearest neighbours, by squidpy.
 
     Parameters
@@ -45,6 +45,7 @@ def summarise_latents(
     latents: NDArray[np.floating],
     positions: NDArray[np.floating],
     *,
+    lattice_kind: str,
     variance_ratio: NDArray[np.floating],
     total_counts: NDArray[np.integer],
     tissue_fraction: NDArray[np.floating],
@@ -69,7 +70,7 @@ def summarise_latents(
     depth = np.log10(np.maximum(total_counts, 1))
     hits = table[table["fdr"] < fdr]
     rows = []
-    for j, moran in enumerate(morans_i(latents, positions)):
+    for j, moran in enumerate(morans_i(latents, positions, NEIGHBOURS[lattice_kind])):
         of_latent = hits[hits["latent"] == j + 1]
         rows.append(
             {

@@ -15,6 +15,7 @@ from spadework.errors import InputError
 
 # Below this many spots scikit-learn's t-SNE is as fast as openTSNE's, above it openTSNE wins.
 OPENTSNE_FROM = 2000
+_TSNE_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def fit_latents(features: NDArray[np.floating], n_components: int, *, standardiz
     if standardize:
         spread = features.std(axis=0, ddof=1)
         scale = np.where(spread > 0, spread, 1.0)
-    pca = PCA(n_components, svd_solver="full").fit(features / scale)
+        features = features / scale
+    pca = PCA(n_components, svd_solver="full").fit(features)
     largest = np.abs(pca.components_).argmax(axis=1)
     sign = np.sign(pca.components_[np.arange(n_components), largest])
     return LatentModel(
@@ -132,6 +134,15 @@ def fit_sections(
     InputError
         If there are too few spots for the latents asked for.
     """
+    for name, section in features.items():
+        if section.n_obs < 4:
+            raise InputError(
+                name,
+                None,
+                found=f"{section.n_obs} spots on tissue",
+                expected="at least 4, and hundreds for a result worth having",
+                remedy="check the tissue detection of Space Ranger, or remove the section from the sample sheet",
+            )
     stacked = np.concatenate([np.asarray(a.X) for a in features.values()])
     if standardize == "auto":
         standardize = not all(a.uns["encoder"]["same_units"] for a in features.values())
@@ -148,9 +159,10 @@ def fit_sections(
     return replace(model, fitted_on=np.array(list(features)))
 
 
-def tsne(latents: NDArray[np.floating], *, perplexity: float, seed: int, threads: int = 1) -> NDArray[np.float32]:
+def tsne(latents: NDArray[np.floating], *, perplexity: float, seed: int) -> NDArray[np.float32]:
     """Embed latents (n, k) in two dimensions by t-SNE, (n, 2) float32.
 
+    The number of threads is fixed, because openTSNE's result depends on it.
     scikit-learn's implementation below :data:`OPENTSNE_FROM` spots, openTSNE (Poličar et al. 2024) from there on.
     The perplexity is lowered to (n - 1) / 3 where there are few spots; both start from the first two components.
 
@@ -168,9 +180,9 @@ def tsne(latents: NDArray[np.floating], *, perplexity: float, seed: int, threads
         start = np.hstack([start, np.zeros_like(start)])
     start = (start - start.mean(axis=0)) / start[:, 0].std() * 1e-4
     if n < OPENTSNE_FROM:
-        model = TSNE(2, perplexity=perplexity, init=start.astype(np.float32), random_state=seed, n_jobs=threads)
+        model = TSNE(2, perplexity=perplexity, init=start.astype(np.float32), random_state=seed, n_jobs=_TSNE_THREADS)
         return model.fit_transform(np.asarray(latents, np.float32))
     import openTSNE
 
-    model = openTSNE.TSNE(2, perplexity=perplexity, initialization=start, random_state=seed, n_jobs=threads)
+    model = openTSNE.TSNE(2, perplexity=perplexity, initialization=start, random_state=seed, n_jobs=_TSNE_THREADS)
     return np.asarray(model.fit(np.asarray(latents, np.float64)), np.float32)

@@ -13,6 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+# What Space Ranger's spot_diameter_fullres stands for on most Visium slides (70 µm on early ones).
+NOMINAL_SPOT_UM = 65.0
+
 LatticeKind = Literal["hexagonal", "square", "checkerboard", "none"]
 
 
@@ -50,11 +53,6 @@ class Lattice:
     def um_per_px(self) -> float:
         """Geometric mean of the two scales, µm/px."""
         return float(np.sqrt(self.um_per_px_x * self.um_per_px_y))
-
-    @property
-    def anisotropy(self) -> float:
-        """Relative difference between the scales in x and y."""
-        return abs(self.um_per_px_x - self.um_per_px_y) / self.um_per_px
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, fit for ``uns`` and JSON."""

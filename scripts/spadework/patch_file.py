@@ -91,7 +91,3 @@ class PatchFile:
         """Yield the patches in order, ``size`` at a time, (n, px, px, 3) uint8."""
         for start in range(0, len(self), size):
             yield self._data[start : start + size]
-
-    def take(self, rows: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Return some patches, in the order asked for."""
-        return np.stack([self._data[int(i)] for i in rows])

@@ -15,13 +15,12 @@ from scipy.ndimage import uniform_filter
 
 from spadework.errors import SpadeworkError
 from spadework.keys import Keys
+from spadework.lattice import NOMINAL_SPOT_UM
 from spadework.patches import ScaledImage, patch_size_px
 from spadework.tissue import TissueModel, fit_tissue
 
 Status = Literal["ok", "warn", "stop"]
 
-# Space Ranger's spot diameter stands for 65 µm on most Visium slides (70 µm on early ones).
-NOMINAL_SPOT_UM = 65.0
 SCALE_WARN, SCALE_STOP = 0.02, 0.15
 OUTSIDE_STOP = 0.10
 MIN_PATCH_PX = 12
@@ -122,7 +121,7 @@ def preflight(
     checks = [
         check_barcodes(section.uns[Keys.SPADE]["left_out"], section.n_obs),
         check_lattice(section.uns[Keys.SPADE]["lattice"]),
-        check_scale(section.uns[Keys.SPADE]["lattice"], library["scalefactors"], section.uns[Keys.SPADE]["platform"]),
+        check_scale(section.uns[Keys.SPADE]["lattice"], library["scalefactors"]),
         check_blank(overview),
         check_cytassist(scaled, image_name, overview, tissue),
         check_size(scaled, library),
@@ -204,14 +203,14 @@ def check_lattice(lattice: dict[str, Any]) -> Check:
     return Check(name, "ok", found)
 
 
-def check_scale(lattice: dict[str, Any], scalefactors: dict[str, Any], platform: str) -> Check:
+def check_scale(lattice: dict[str, Any], scalefactors: dict[str, Any]) -> Check:
     """The scale by lattice pitch should agree with the scale factors."""
     name = "scale"
     by_pitch = float(np.sqrt(float(lattice["um_per_px_x"]) * float(lattice["um_per_px_y"])))
     diameter = float(scalefactors.get("spot_diameter_fullres", 0))
     if "microns_per_pixel" in scalefactors:
         by_file, key = float(scalefactors["microns_per_pixel"]), "microns_per_pixel"
-    elif platform in ("visium", "h5ad") and diameter > 0:
+    elif lattice["kind"] == "hexagonal" and diameter > 0:
         by_file, key = NOMINAL_SPOT_UM / diameter, "spot_diameter_fullres as 65 µm"
     else:
         return Check(name, "ok", f"{by_pitch:.4g} µm/px by lattice pitch; no scale factor to compare")
@@ -314,7 +313,7 @@ def check_size(scaled: ScaledImage, library: dict[str, Any]) -> Check:
 
 def check_outside(points: NDArray[np.float64], width: int, height: int) -> Check:
     """Spot centres should lie inside the image."""
-    outside = ((points < 0) | (points >= (width, height))).any(axis=1)
+    outside = ~((points >= 0) & (points < (width, height))).all(axis=1)
     found = f"{outside.sum()} of {len(points)} spots on tissue lie outside the image"
     if outside.mean() > OUTSIDE_STOP:
         return Check(
@@ -359,7 +358,7 @@ def check_brightness(overview: NDArray[np.uint8]) -> Check:
         return Check(
             "brightness",
             "stop",
-            f"{dark:.0%} of the image is nearly black: it looks like fluorescence",
+            f"{dark:.0%} of the image is nearly black: it looks like fluorescence, or 12 bit stored as 16",
             "an H&E image, tissue on bright background",
             "give the H&E image; or, to use fluorescence on purpose, a multichannel TIFF with the column `channels`",
         )

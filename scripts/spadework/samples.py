@@ -12,10 +12,16 @@ from pathlib import Path
 import pandas as pd
 
 from spadework.errors import InputError
+from spadework.keys import Keys
 
 PLATFORMS = ("auto", "visium", "visium_hd", "visium_hd_cells", "legacy_st", "h5ad")
 _KNOWN = ("sample", "path", "image", "channels", "platform", "species", "clusters", "group")
 _SERIAL = ("block", "z_um", "flip")
+# Columns of obs that the workflow writes.
+_TAKEN = {
+    *(Keys.IN_TISSUE, Keys.ARRAY_ROW, Keys.ARRAY_COL, Keys.TOTAL_COUNTS, Keys.N_GENES, Keys.PCT_MT, Keys.CLUSTER),
+    *(Keys.IMAGE_CLUSTER, Keys.TISSUE_FRACTION, Keys.PADDED_FRACTION, "total_counts_mt", "leiden"),
+}
 # How alike (difflib's ratio) an unknown column and a known one may be before it is taken for a slip of the pen.
 _ALIKE = 0.85
 
@@ -172,6 +178,14 @@ def _check_columns(sheet: Path, columns: list[str]) -> None:
                 found=f"a column {column!r}",
                 expected=f"one of {', '.join(known)}, or a name unlike these for a column of your own",
                 remedy=f"did you mean {meant[0]!r}? Rename the column",
+            )
+        if column in _TAKEN or "/" in column or column.startswith("_"):
+            raise InputError(
+                "sample sheet",
+                sheet,
+                found=f"the column {column!r}",
+                expected="a name the results do not use themselves, without '/' or a leading '_'",
+                remedy="rename the column",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
+from spadework.images import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
 from spadework.readers.locate import locate
 from spadework.samples import Sample
 
@@ -169,6 +171,31 @@ def check_encoders(config: dict[str, Any]) -> None:
             )
 
 
+def whole_mb(files: Iterable[str]) -> float:
+    """Sum the sizes, MB, of files that are read whole: not of slide images, which are read by region."""
+    lazy = (*TIFF_SUFFIXES, *OPENSLIDE_SUFFIXES)
+    sizes = (Path(f).stat().st_size for f in files if Path(f).is_file() and not str(f).lower().endswith(lazy))
+    return sum(sizes) / 1e6
+
+
+def reading(sample: Sample) -> dict[str, Any]:
+    """Return what the ingest stage needs of a row: the rest may change without reading the section again."""
+    return {key: getattr(sample, key) for key in ("name", "path", "image", "channels", "platform")}
+
+
+def sheet_columns(sample: Sample) -> dict[str, str]:
+    """Return what is kept in ``obs`` of a section: its name, its group and every further column of the sheet."""
+    named = {"sample": sample.name, "group": sample.group} | sample.extra
+    return {column: value for column, value in named.items() if value}
+
+
+def result_parameters(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of the configuration that results depend on, to be kept with them."""
+    kept = {key: value for key, value in config.items() if key not in ("samples", "figures")}
+    kept["encoder"] = {key: value for key, value in config["encoder"].items() if key != "mirror"}
+    return kept
+
+
 def weights_path(encoder: str, config: dict[str, Any]) -> list[str]:
     """Return the weights file the encoding needs: none, a local one, or a download."""
     weights = config["encoder"]["weights"]
@@ -180,10 +207,10 @@ def weights_path(encoder: str, config: dict[str, Any]) -> list[str]:
 
 
 def latent_unit(sample: Sample, config: dict[str, Any]) -> str:
-    """Return the folder, below results, of the latents a section uses: its own or its group's."""
-    if config["latents"]["scope"] == "section":
+    """Return the folder, below results, of the latents a section uses: its own, or its group's if it has one."""
+    if config["latents"]["scope"] == "section" or not sample.group:
         return sample.name
-    return f"cohort/{sample.group or 'all'}"
+    return f"cohort/{sample.group}"
 
 
 def unit_members(unit: str, samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:

@@ -43,7 +43,7 @@ def main() -> None:
     stages.done("features")
     scores = (model := fit_latents(features, 30, standardize=False)).project(features)
     stages.done("PCA")
-    tsne(scores, perplexity=30, seed=0, threads=2)
+    tsne(scores, perplexity=30, seed=0)
     stages.done("t-SNE")
     canvas = maps.section_canvas(
         section.uns["spatial"]["s"], section.uns["spade"]["lattice"], section.obsm["spatial"]

@@ -24,6 +24,7 @@ PURE = 0.8  # share of one tissue type under a spot, for a spot to have a type
 def main() -> None:
     """Print AUROC and ARI per section and encoder."""
     import anndata as ad
+
     from spadework.association import associate_section
     from spadework.encoders.registry import create
     from spadework.expression import add_qc, filter_spots, normalize
@@ -32,7 +33,6 @@ def main() -> None:
     from spadework.patches import cut_patches, patch_boxes, patch_size_px, section_image
     from spadework.samples import Sample
     from spadework.simulation import simulate
-
 
     seeds = [int(s) for s in sys.argv[1:]] or SEEDS
     rows = []
@@ -43,9 +43,7 @@ def main() -> None:
             genes = pd.read_csv(Path(folder) / "truth" / "genes.csv", keep_default_na=False).set_index("gene")
             spots = pd.read_csv(Path(folder) / "truth" / "spots.csv", index_col="barcode")
             scaled = section_image(section, "s", "best", Path(folder) / "outs" / "tissue_image.tif")
-            boxes = patch_boxes(
-                scaled.to_px(section.obsm["spatial"]), patch_size_px(120.0, None, scaled.um_per_px)
-            )
+            boxes = patch_boxes(scaled.to_px(section.obsm["spatial"]), patch_size_px(120.0, None, scaled.um_per_px))
             patches = np.empty((len(boxes), 64, 64, 3), np.uint8)
             for i, patch in cut_patches(scaled.image, boxes, 64):
                 patches[i] = patch
@@ -60,7 +58,9 @@ def main() -> None:
             latents = ad.AnnData(obs=section.obs[[]], obsm={"pca": scores})
             table = associate_section(expression, latents, "s", design="marginal", min_spots_fraction=0.1)
             strongest = table.groupby("gene")["log10_p"].min()
-            scored = genes.loc[genes["class"].isin(["morphology", "spatial", "null"]) & genes.index.isin(strongest.index)]
+            scored = genes.loc[
+                genes["class"].isin(["morphology", "spatial", "null"]) & genes.index.isin(strongest.index)
+            ]
             auroc = {
                 against: roc_auc_score(chosen["class"] == "morphology", -strongest[chosen.index])
                 for against in ("spatial", "null", "spatial and null")
@@ -72,7 +72,7 @@ def main() -> None:
             ari = adjusted_rand_score(types[pure].idxmax(axis=1), labels[pure])
             rows.append((seed, name, f"{len(boxes)} ({pure.sum()} pure)", *auroc.values(), ari))
     print(machine.describe())
-    print("| seed | encoder | spots | AUROC against spatial | against null | against both | ARI of tissue types, pure spots |")
+    print("| seed | encoder | spots | AUROC against spatial | null | both | ARI of tissue types, pure spots |")
     print("|---|---|---|---|---|---|---|")
     for seed, name, n, *values in rows:
         print(f"| {seed} | {name} | {n} | " + " | ".join(f"{v:.2f}" for v in values) + " |")

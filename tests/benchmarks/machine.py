@@ -16,7 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 def describe() -> str:
     """Return date, command, processors, Python."""
     model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.processor(),
     )
     return (

@@ -151,3 +151,16 @@ def test_clusters_and_umap_find_groups_and_repeat():
     assert cluster_and_embed(points[:6], n_neighbors=15, resolution=1, seed=0)[1].shape == (6, 2)
     with pytest.raises(ValueError, match="at least 4"):
         cluster_and_embed(points[:3], n_neighbors=15, resolution=1, seed=0)
+
+
+def test_large_sections_take_exact_neighbours_too():
+    # Above 8,192 spots scanpy would choose an approximate search.
+    points = np.random.default_rng(0).normal(size=(8200, 3)) + 25 * np.eye(3)[np.arange(8200) % 3]
+    clusters, _ = cluster_and_embed(points, n_neighbors=5, resolution=0.01, seed=0)
+    assert len(set(clusters)) <= 10
+
+
+def test_a_table_written_by_r_with_a_short_header_is_read(tmp_path):
+    path = tmp_path / "clusters.tsv"
+    path.write_text('"orig"\t"seurat_clusters"\n"AAAC-1"\t"x"\t"3"\n"AAAG-1"\t"x"\t"4"\n')
+    assert list(read_clusters(path, BARCODES[:2], "s")) == ["3", "4"]

@@ -53,7 +53,6 @@ def test_the_scale_is_recovered_whichever_way_the_array_lies(layout):
     assert lattice.um_per_px_x == pytest.approx(um_x, rel=1e-6)
     assert lattice.um_per_px_y == pytest.approx(um_y, rel=1e-6)
     assert lattice.um_per_px == pytest.approx(np.sqrt(um_x * um_y), rel=1e-6)
-    assert lattice.anisotropy == pytest.approx(abs(um_x - um_y) / np.sqrt(um_x * um_y), abs=1e-6)
     assert lattice.mirrored is mirrored
     assert lattice.residual_um < 1e-6
 

@@ -914,3 +914,34 @@ def test_other_bin_sizes_stay_packed(outs, tmp_path, monkeypatch):
     with pytest.raises(InputError):
         read_section(Sample("s", tmp_path / "x"))
     assert seen == ["binned_outputs/square_008um/raw_feature_bc_matrix.h5"]
+
+
+def test_columns_named_in_a_header_are_taken_by_name(outs):
+    path = outs / "spatial" / "tissue_positions.csv"
+    before = read_positions("s", path)
+    table = pd.read_csv(path)
+    table[table.columns[::-1]].to_csv(path, index=False)
+    pd.testing.assert_frame_equal(read_positions("s", path), before, check_like=True)
+    table.rename(columns={"pxl_row_in_fullres": "row_px"}).to_csv(path, index=False)
+    with pytest.raises(InputError, match="row_px"):
+        read_positions("s", path)
+
+
+def test_stored_zeros_are_no_counts(outs):
+    path = formats.h5ad(outs)
+    adata = ad.read_h5ad(path)
+    counts = sparse.csr_matrix(adata.layers["counts"])
+    counts.data[::3] = 0
+    adata.layers["counts"] = counts
+    adata.write_h5ad(path)
+    read_back = read_section(Sample("s", path)).counts
+    assert read_back.nnz == np.count_nonzero(counts.data)
+
+
+def test_spots_without_a_position_in_an_h5ad_are_refused(outs):
+    path = formats.h5ad(outs)
+    adata = ad.read_h5ad(path)
+    adata.obsm["spatial"] = np.where(np.arange(adata.n_obs)[:, None] == 2, np.nan, adata.obsm["spatial"])
+    adata.write_h5ad(path)
+    with pytest.raises(InputError, match="1 spots without a position"):
+        read_section(Sample("s", path))

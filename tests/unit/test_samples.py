@@ -233,3 +233,11 @@ def test_a_misspelt_needed_column_is_refused_with_a_suggestion(header: str, mean
 )
 def test_a_column_of_ones_own_is_no_misspelling(column: str):
     assert load_samples(row(**{column: "x"}))["gut"].extra == {column: "x"}
+
+
+@pytest.mark.parametrize("column", ["array_row", "total_counts", "a/b", "_index"])
+def test_columns_that_results_use_themselves_are_refused(tmp_path, column):
+    sheet = tmp_path / "samples.tsv"
+    sheet.write_text(f"sample\tpath\t{column}\na\tx\t1\n")
+    with pytest.raises(InputError, match="rename the column"):
+        load_samples(sheet)

@@ -23,6 +23,8 @@ class Encoder(ABC):
         Length of a feature vector.
     batch_size
         Patches that are best encoded together.
+    dtype
+        Type of the features.
     same_units
         Whether all features share one unit; if not, the PCA scales them to unit variance.
     """
@@ -31,6 +33,7 @@ class Encoder(ABC):
     dim: int
     batch_size: int = 256
     same_units: bool = True
+    dtype: str = "float32"
 
     def encode(self, patches: NDArray[np.uint8]) -> NDArray[np.floating]:
         """Encode patches.
@@ -43,7 +46,7 @@ class Encoder(ABC):
         Returns
         -------
         numpy.ndarray
-            (n, dim) float32.
+            (n, dim) float32; float64 from an encoder made for double precision.
 
         Raises
         ------

@@ -101,6 +101,7 @@ class KerasEncoder(Encoder):
         self._device = _select_device(device)
         self._pixel_range = pixel_range
         self._precision = precision
+        self.dtype = precision
         module, class_name = NETWORKS[name]
         self._preprocess = importlib.import_module(f"keras.applications.{module}").preprocess_input
         keras.utils.set_random_seed(SEED)

@@ -23,11 +23,11 @@ def encode_file(encoder: Encoder, path: str | Path) -> ad.AnnData:
     Returns
     -------
     anndata.AnnData
-        (patches, dim) float32 by barcode, with the encoder's description in ``uns["encoder"]``.
+        (patches, dim) in the encoder's precision, by barcode, with the encoder's description in ``uns["encoder"]``.
     """
     patches = PatchFile(path)
     log.info("encoding %d patches of %d px with %s", len(patches), patches.px, encoder.describe())
-    features = np.empty((len(patches), encoder.dim), np.float32)
+    features = np.empty((len(patches), encoder.dim), encoder.dtype)
     with tqdm(total=len(patches), desc=encoder.name, mininterval=5, ascii=True, unit="patch") as progress:
         start = 0
         for block in patches.blocks(encoder.batch_size):

@@ -59,7 +59,7 @@ def draw_maps(
 
 
 def top_genes(table: pd.DataFrame, latent: int, n: int) -> pd.DataFrame:
-    """Return the n genes of largest absolute standardised coefficient among the strongest p-values of a latent."""
+    """Return the n genes whose standardised coefficient on a latent is largest in absolute value."""
     rows = table[(table["latent"] == latent) & table["t"].notna()]
     return rows.loc[rows["coef_std"].abs().sort_values(ascending=False, kind="stable").index[:n]]
 

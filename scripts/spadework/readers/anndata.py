@@ -10,15 +10,12 @@ from scipy import sparse
 from spadework.errors import InputError
 from spadework.images import to_rgb8
 from spadework.keys import Keys
-from spadework.lattice import Lattice, fit_lattice, is_checkerboard
+from spadework.lattice import NOMINAL_SPOT_UM, Lattice, fit_lattice, is_checkerboard
 from spadework.readers.locate import SectionFiles
 from spadework.readers.matrix import GENE_EXPRESSION, gene_expression_only
 from spadework.readers.spaceranger import VISIUM_PITCH_UM, VISIUM_SPOT_UM
 from spadework.samples import Sample
 from spadework.section import Matrix, Section, check_unique, unique_gene_names
-
-# Space Ranger's spot diameter stands for 65 µm on nearly all slides (inputs differ by up to 7 %).
-NOMINAL_SPOT_UM = 65.0
 
 
 def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
@@ -50,15 +47,23 @@ def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
         )
     library = _library(sample, files, adata)
     counts, variables = _raw_counts(sample, files, adata)
-    factors = dict(library.get("scalefactors", {}))
-    scale = {k: float(np.asarray(v)) for k, v in factors.items() if np.ndim(v) == 0}
+    factors = {k: np.asarray(v) for k, v in dict(library.get("scalefactors", {})).items()}
+    scale = {k: float(v) for k, v in factors.items() if v.ndim == 0 and v.dtype.kind in "iuf"}
     obs = pd.DataFrame(index=adata.obs_names.astype(str))
     check_unique(sample.name, path, obs.index)
-    obs[Keys.IN_TISSUE] = adata.obs[Keys.IN_TISSUE].astype(int).to_numpy() if Keys.IN_TISSUE in adata.obs else 1
+    obs[Keys.IN_TISSUE] = _whole_column(sample, files, adata, Keys.IN_TISSUE) if Keys.IN_TISSUE in adata.obs else 1
     on_lattice = Keys.ARRAY_ROW in adata.obs and Keys.ARRAY_COL in adata.obs
     for key in (Keys.ARRAY_ROW, Keys.ARRAY_COL):
-        obs[key] = adata.obs[key].astype(int).to_numpy() if on_lattice else -1
+        obs[key] = _whole_column(sample, files, adata, key) if on_lattice else -1
     obs["x"], obs["y"] = np.asarray(adata.obsm[Keys.SPATIAL], float)[:, :2].T
+    if not np.isfinite(obs[["x", "y"]].to_numpy()).all():
+        raise InputError(
+            sample.name,
+            path,
+            found=f"{int(obs[['x', 'y']].isna().any(axis=1).sum())} spots without a position in obsm['spatial']",
+            expected="x and y in full-resolution pixels for every spot",
+            remedy="drop these spots, or write their positions",
+        )
     genes = pd.DataFrame(
         {
             Keys.GENE_IDS: variables.get(Keys.GENE_IDS, variables.index.to_series()).astype(str).to_numpy(),
@@ -105,8 +110,22 @@ def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
     )
 
 
+def _whole_column(sample: Sample, files: SectionFiles, adata: ad.AnnData, key: str) -> np.ndarray:
+    values = pd.to_numeric(adata.obs[key].astype(object), errors="coerce")
+    if values.isna().any():
+        raise InputError(
+            sample.name,
+            files.matrix,
+            found=f"missing or non-numeric values in obs[{key!r}]",
+            expected="whole numbers",
+            remedy="correct the column",
+        )
+    return values.astype(int).to_numpy()
+
+
 def _library(sample: Sample, files: SectionFiles, adata: ad.AnnData) -> dict:
-    libraries = dict(adata.uns.get(Keys.SPATIAL, {}))
+    # CELLxGENE keeps a flag beside the sections.
+    libraries = {k: v for k, v in dict(adata.uns.get(Keys.SPATIAL, {})).items() if isinstance(v, dict)}
     if len(libraries) > 1:
         raise InputError(
             sample.name,
@@ -135,7 +154,9 @@ def _raw_counts(sample: Sample, files: SectionFiles, adata: ad.AnnData) -> tuple
             continue
         matrix = sparse.csr_matrix(matrix)
         if np.array_equal(matrix.data, np.rint(matrix.data)) and (matrix.data >= 0).all():
-            return sparse.csr_matrix(matrix, dtype=np.int32), variables
+            matrix = sparse.csr_matrix(matrix, dtype=np.int32)
+            matrix.eliminate_zeros()
+            return matrix, variables
     raise InputError(
         sample.name,
         files.matrix,
@@ -146,9 +167,11 @@ def _raw_counts(sample: Sample, files: SectionFiles, adata: ad.AnnData) -> tuple
 
 
 def _as_rgb(image: np.ndarray) -> np.ndarray:
-    """Scanpy keeps PNG images as floats from 0 to 1."""
-    if image.dtype.kind == "f":
-        image = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    """Scanpy keeps PNG images as floats from 0 to 1, others keep them as larger integers from 0 to 255."""
+    if image.dtype.kind == "f" and image.max(initial=0) <= 1:
+        image = image * 255
+    if image.dtype.kind != "u":
+        image = np.rint(np.clip(image, 0, 255)).astype(np.uint8)
     return to_rgb8(image)
 
 

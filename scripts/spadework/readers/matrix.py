@@ -115,14 +115,12 @@ def gene_expression_only(matrix: Matrix) -> tuple[Matrix, int]:
     return Matrix(counts, matrix.barcodes, matrix.genes[is_gene], matrix.software), int((~is_gene).sum())
 
 
-def _gene_table(
-    ids: np.ndarray, names: np.ndarray, types: np.ndarray | None, default: str = GENE_EXPRESSION
-) -> pd.DataFrame:
+def _gene_table(ids: np.ndarray, names: np.ndarray, types: np.ndarray | None) -> pd.DataFrame:
     return pd.DataFrame(
         {
             Keys.GENE_IDS: ids.astype(str),
             Keys.GENE_NAME: names.astype(str),
-            Keys.FEATURE_TYPES: default if types is None else types.astype(str),
+            Keys.FEATURE_TYPES: GENE_EXPRESSION if types is None else types.astype(str),
         }
     )
 
@@ -139,6 +137,7 @@ def _whole_counts(sample: str, path: Path, counts: sparse.csr_matrix) -> sparse.
             remedy="give the unnormalised matrix",
         )
     counts = sparse.csr_matrix(counts, dtype=np.int32)
+    counts.eliminate_zeros()  # stored zeros would count as spots with the gene
     counts.sort_indices()
     return counts
 

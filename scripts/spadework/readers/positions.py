@@ -11,6 +11,14 @@ from spadework.errors import InputError
 from spadework.keys import Keys
 
 # Rows come before columns in the file; a Section has x (column) before y (row).
+_HEADER = {
+    "barcode": "barcode",
+    "in_tissue": Keys.IN_TISSUE,
+    "array_row": Keys.ARRAY_ROW,
+    "array_col": Keys.ARRAY_COL,
+    "pxl_row_in_fullres": "y",
+    "pxl_col_in_fullres": "x",
+}
 _FILE_COLUMNS = ["barcode", Keys.IN_TISSUE, Keys.ARRAY_ROW, Keys.ARRAY_COL, "y", "x"]
 
 
@@ -36,6 +44,7 @@ def read_positions(sample: str, path: Path) -> pd.DataFrame:
     expected = "barcode, in_tissue, array_row, array_col, pxl_row_in_fullres, pxl_col_in_fullres"
     remedy = "give the positions file of Space Ranger unchanged"
     try:
+        header: int | None = 0
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
         else:
@@ -57,6 +66,15 @@ def read_positions(sample: str, path: Path) -> pd.DataFrame:
             found=f"{table.shape[1]} columns",
             expected=f"six comma-separated columns: {expected}",
             remedy=remedy,
+        )
+    named = [str(c).strip().lower() for c in table.columns]
+    if "barcode" not in named:  # tables written with the barcodes as an unnamed index
+        named[0] = "barcode"
+    if set(_HEADER) <= set(named):
+        table = table.set_axis(named, axis=1)[list(_HEADER)].rename(columns=_HEADER)
+    elif path.suffix == ".parquet" or header is not None:
+        raise InputError(
+            sample, path, found=f"columns {', '.join(named)}", expected=f"columns {expected}", remedy=remedy
         )
     table = table.iloc[:, : len(_FILE_COLUMNS)].set_axis(_FILE_COLUMNS, axis=1)
     numeric = table[_FILE_COLUMNS[1:]].apply(pd.to_numeric, errors="coerce")
