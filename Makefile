@@ -36,7 +36,7 @@ setup: .venv/.complete
 
 lock:
 	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header \
-		--no-annotate requirements.in -o requirements.lock
+		--no-annotate --no-strip-extras requirements.in -o requirements.lock
 
 clean:
 	rm -rf results logs benchmarks .snakemake

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
@@ -10,6 +11,7 @@ from spadework import targets
 from spadework.errors import SpadeworkError
 from spadework.job import code_id
 from spadework.samples import load_samples
+from spadework.targets import mem_mb
 
 SCHEMAS = Path(workflow.basedir, "config/schemas")
 
@@ -32,15 +34,4 @@ wildcard_constraints:
     encoder="|".join(map(re.escape, ENCODERS)),
 
 
-def pick(section, *keys):
-    """The keys of a configuration section that a rule needs: a change of any other must not re-run it."""
-    return {key: config[section][key] for key in keys}
-
-
-def mem_mb(base, factor):
-    """Memory by size of the inputs that are read whole, doubled with every attempt."""
-
-    def ask(wildcards, input, attempt):
-        return int((base + factor * targets.whole_mb(input)) * 2 ** (attempt - 1))
-
-    return ask
+pick = partial(targets.pick, config)

@@ -108,6 +108,14 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
     samples: dict[str, Sample] = {}
     for row in table.to_dict("records"):
         name = row["sample"]
+        if not row["path"] and re.search(r"[,;\s]", name):
+            raise InputError(
+                "sample sheet",
+                sheet,
+                found=f"the row {name!r}, a single cell",
+                expected="cells separated by tabs, as in the first line",
+                remedy="put tabs, not commas or spaces, between the cells",
+            )
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == "cohort":
             raise InputError(
                 "sample sheet",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,20 @@ def whole_mb(files: Iterable[str]) -> float:
     lazy = (*TIFF_SUFFIXES, *OPENSLIDE_SUFFIXES)
     sizes = (Path(f).stat().st_size for f in files if Path(f).is_file() and not str(f).lower().endswith(lazy))
     return sum(sizes) / 1e6
+
+
+def mem_mb(base: float, factor: float) -> Callable[..., int]:
+    """Make a resource function: MB by size of the inputs that are read whole, doubled with every attempt."""
+
+    def ask(wildcards: object, input: Iterable[str], attempt: int) -> int:
+        return int((base + factor * whole_mb(input)) * 2 ** (attempt - 1))
+
+    return ask
+
+
+def pick(config: dict[str, Any], section: str, *keys: str) -> dict[str, Any]:
+    """Return the keys of a configuration section that a rule needs: a change of any other must not re-run it."""
+    return {key: config[section][key] for key in keys}
 
 
 def reading(sample: Sample) -> dict[str, Any]:

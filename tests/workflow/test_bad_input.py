@@ -144,13 +144,8 @@ def settings(outs_half: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def cases(chosen: list[Case]) -> list[Any]:
-    """Lay cases out as parameters; poor behaviour is expected to fail, and a repair of it noticed."""
-    return [
-        pytest.param(
-            case, id=case.name, marks=[pytest.mark.xfail(strict=True, reason=case.poor)] if case.poor else []
-        )
-        for case in chosen
-    ]
+    """Lay cases out as parameters."""
+    return [pytest.param(case, id=case.name) for case in chosen]
 
 
 def config_with(overlay: dict[str, Any]) -> dict[str, Any]:

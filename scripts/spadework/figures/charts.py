@@ -82,7 +82,9 @@ def _one_volcano(ax: Axes, rows: pd.DataFrame, latent: int, fdr: float, top_gene
     for side, members in ((1, x > 0), (-1, x < 0)):
         best = np.flatnonzero(members)[np.argsort(-y[members], kind="stable")][:top_genes]
         _name_points(ax, x[best], y[best], rows["gene"].to_numpy()[best], side)
-    ax.margins(x=0.28, y=0.08)
+    reach = 1.75 * float(np.abs(x).max(initial=1e-3))  # room for the names
+    ax.set_xlim(-reach, reach)
+    ax.margins(y=0.08)
     ax.set_ylim(bottom=0)
     ax.set(
         title=f"latent {latent}: {down.sum()} down, {up.sum()} up (FDR < {fdr:g})",
@@ -96,7 +98,7 @@ def _name_points(ax: Axes, x: NDArray, y: NDArray, names: NDArray, side: int) ->
     span = max(float(ax.dataLim.height), 1e-9)
     lowest = np.inf
     for xi, yi, name in zip(x, y, names, strict=True):
-        at = min(yi, lowest - 0.06 * span)
+        at = max(min(yi, lowest - 0.06 * span), 0.03 * span)
         lowest = at
         ax.annotate(
             name, (xi, yi), (xi + side * 0.02, at), fontsize=7, ha="left" if side > 0 else "right", va="center",

@@ -28,7 +28,16 @@ def read_matrix(sample: str, path: Path) -> Matrix:
     InputError
         If the file is not such a matrix, is truncated, or holds anything but whole counts.
     """
-    return read_mex(sample, path) if path.is_dir() else read_10x_h5(sample, path)
+    matrix = read_mex(sample, path) if path.is_dir() else read_10x_h5(sample, path)
+    if not len(matrix.barcodes):
+        raise InputError(
+            sample,
+            path,
+            found="no barcode in the matrix",
+            expected="one per spot",
+            remedy="use the raw matrix if the filtered one is empty, or check the Space Ranger run",
+        )
+    return matrix
 
 
 def read_10x_h5(sample: str, path: Path) -> Matrix:
