@@ -96,10 +96,15 @@ def _one_volcano(ax: Axes, rows: pd.DataFrame, latent: int, fdr: float, top_gene
 def _name_points(ax: Axes, x: NDArray, y: NDArray, names: NDArray, side: int) -> None:
     """Write names beside points, pushed apart so that none covers another."""
     span = max(float(ax.dataLim.height), 1e-9)
-    lowest = np.inf
-    for xi, yi, name in zip(x, y, names, strict=True):
-        at = max(min(yi, lowest - 0.06 * span), 0.03 * span)
-        lowest = at
+    gap = 0.06 * span
+    heights = np.array(y, float)
+    for i in range(1, len(heights)):  # down from the strongest ...
+        heights[i] = min(heights[i], heights[i - 1] - gap)
+    floor = 0.5 * gap
+    for i in range(len(heights) - 1, -1, -1):  # ... and up again from the axis
+        heights[i] = max(heights[i], floor)
+        floor = heights[i] + gap
+    for xi, yi, at, name in zip(x, y, heights, names, strict=True):
         ax.annotate(
             name, (xi, yi), (xi + side * 0.02, at), fontsize=7, ha="left" if side > 0 else "right", va="center",
             arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#666666", "shrinkA": 0, "shrinkB": 1},
