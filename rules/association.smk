@@ -1,8 +1,13 @@
+TESTED = pick("association", "values", "zscore", "min_spots_fraction", "n_latents")
+LIMMA = config["association"]["engine"] == "limma"
+
+
 rule associate_genes:
     """Test every gene against every image latent."""
     input:
         expression="results/{sample}/expression/expression.h5ad",
         latents="results/{sample}/{encoder}/latents.h5ad",
+        limma=["results/{sample}/{encoder}/limma.csv.gz"] if LIMMA else [],
     output:
         parquet="results/{sample}/{encoder}/association.parquet",
         csv="results/{sample}/{encoder}/association.csv.gz",
@@ -11,8 +16,9 @@ rule associate_genes:
     benchmark:
         "benchmarks/{sample}/{encoder}/associate_genes.tsv"
     params:
-        association=config["association"],
-        code=code_id("association"),
+        tested=TESTED,
+        design=config["association"]["design"],
+        code=code_id("section_association"),
     resources:
         mem_mb=mem_mb(1500, 8),
         runtime=60,
@@ -20,6 +26,51 @@ rule associate_genes:
         "../envs/scanpy.yaml"
     script:
         "../scripts/associate_genes.py"
+
+
+rule export_values:
+    """Hand what the association models are fitted to to R."""
+    input:
+        expression="results/{sample}/expression/expression.h5ad",
+        latents="results/{sample}/{encoder}/latents.h5ad",
+    output:
+        temp("results/{sample}/{encoder}/values.h5"),
+    log:
+        "logs/{sample}/{encoder}/export_values.log",
+    benchmark:
+        "benchmarks/{sample}/{encoder}/export_values.tsv"
+    params:
+        tested=TESTED,
+        code=code_id("section_association"),
+    resources:
+        mem_mb=mem_mb(1500, 30),
+        runtime=60,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/export_values.py"
+
+
+rule fit_limma:
+    """Fit the association models with R limma."""
+    input:
+        "results/{sample}/{encoder}/values.h5",
+    output:
+        temp("results/{sample}/{encoder}/limma.csv.gz"),
+    log:
+        "logs/{sample}/{encoder}/fit_limma.log",
+    benchmark:
+        "benchmarks/{sample}/{encoder}/fit_limma.tsv"
+    params:
+        design=config["association"]["design"],
+        code=code_id("r/job.R", "r/limma.R"),
+    resources:
+        mem_mb=mem_mb(1000, 5),
+        runtime=60,
+    conda:
+        "../envs/limma.yaml"
+    script:
+        "../scripts/fit_limma.R"
 
 
 rule summarise_latents:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
+from snakemake.settings.types import DeploymentMethod
+
 from spadework import targets
 from spadework.errors import SpadeworkError
 from spadework.job import code_id
@@ -21,6 +23,7 @@ try:
     targets.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
     INPUTS = targets.all_inputs(SAMPLES, config)
     targets.check_encoders(config)
+    targets.check_engines(config, conda=DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method)
 except SpadeworkError as error:
     raise WorkflowError(str(error)) from None
 

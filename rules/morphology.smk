@@ -107,7 +107,7 @@ rule embed_latents:
     benchmark:
         "benchmarks/{sample}/{encoder}/embed_latents.tsv"
     params:
-        latents=pick("latents", "n_latents", "perplexity", "n_neighbors", "resolution"),
+        latents=pick("latents", "n_latents", "tsne", "perplexity", "n_neighbors", "resolution"),
         seed=config["seed"],
         code=code_id("latents", "clustering", "keys"),
     threads: 2

@@ -78,3 +78,28 @@ rule draw_patches:
         "../envs/scanpy.yaml"
     script:
         "../scripts/draw_patches.py"
+
+
+rule draw_published:
+    """Make the published script's own files, as it makes them."""
+    input:
+        section="results/{sample}/{sample}.h5ad",
+        image=lambda w: INPUTS[w.sample]["image"],
+    output:
+        embedding="results/{sample}/{encoder}/published/SPADE_image_features.png",
+        maps=expand("results/{{sample}}/{{encoder}}/published/SPADE_pc{k}.png", k=LATENT_NUMBERS),
+        table="results/{sample}/{encoder}/published/ts_features_pc.csv",
+    log:
+        "logs/{sample}/{encoder}/draw_published.log",
+    benchmark:
+        "benchmarks/{sample}/{encoder}/draw_published.tsv"
+    params:
+        patch=pick("patch", "image"),
+        code=code_id("figures.published"),
+    resources:
+        mem_mb=mem_mb(2000, 12),
+        runtime=60,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/draw_published.py"

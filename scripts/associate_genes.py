@@ -5,16 +5,14 @@ from spadework.job import logged, whole_file
 with logged(snakemake.log[0]):
     import anndata as ad
 
-    from spadework.association import associate_section
+    from spadework.section_association import associate_section, read_limma, select
 
     p, sample = snakemake.params, snakemake.wildcards.sample
-    table = associate_section(
-        ad.read_h5ad(snakemake.input.expression),
-        ad.read_h5ad(snakemake.input.latents),
-        sample,
-        design=p.association["design"],
-        min_spots_fraction=p.association["min_spots_fraction"],
+    tested = select(
+        ad.read_h5ad(snakemake.input.expression), ad.read_h5ad(snakemake.input.latents), sample, **p.tested
     )
+    fit = next((read_limma(path, p.design) for path in snakemake.input.limma), None)
+    table = associate_section(tested, sample, design=p.design, fit=fit)
     with whole_file(snakemake.output.parquet) as path:
         table.to_parquet(path)
     with whole_file(snakemake.output.csv) as path:

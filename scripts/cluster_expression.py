@@ -9,23 +9,25 @@ with logged(snakemake.log[0]):
     from spadework.expression import add_qc, filter_spots, normalize, read_clusters, reduce
     from spadework.job import versions
     from spadework.keys import Keys
+    from spadework.seurat import add_seurat
 
-    p, sample = snakemake.params, snakemake.wildcards.sample
+    p, i, sample = snakemake.params, snakemake.input, snakemake.wildcards.sample
     e = p.expression
-    adata = ad.read_h5ad(snakemake.input.section)
+    adata = ad.read_h5ad(i.section)
     add_qc(adata, p.species)
-    adata = filter_spots(
-        adata, sample, min_counts=e["min_counts"], min_genes=e["min_genes"], max_pct_mt=e["max_pct_mt"]
-    )
-    given = [read_clusters(path, adata.obs_names, sample) for path in snakemake.input.clusters]
+    adata = filter_spots(adata, sample, **p.filters)
+    given = [read_clusters(path, adata.obs_names, sample) for path in i.clusters]
     adata = normalize(adata, sample, e["min_spots"])
-    reduce(adata, n_top_genes=e["n_top_genes"], n_pcs=e["n_pcs"], seed=p.seed)
-    clusters, adata.obsm[Keys.UMAP] = cluster_and_embed(
-        adata.obsm[Keys.PCA], n_neighbors=e["n_neighbors"], resolution=e["resolution"], seed=p.seed
-    )
-    adata.obs[Keys.CLUSTER] = categorical(clusters)
+    if e["engine"] == "seurat":
+        add_seurat(adata, i.seurat, i.sct, sample)
+    else:
+        reduce(adata, n_top_genes=e["n_top_genes"], n_pcs=e["n_pcs"], seed=p.seed)
+        clusters, adata.obsm[Keys.UMAP] = cluster_and_embed(
+            adata.obsm[Keys.PCA], n_neighbors=e["n_neighbors"], resolution=e["resolution"], seed=p.seed
+        )
+        adata.obs[Keys.CLUSTER] = categorical(clusters)
     for labels in given:
-        adata.obs["leiden"], adata.obs[Keys.CLUSTER] = adata.obs[Keys.CLUSTER], labels
+        adata.obs[f"cluster_{e['engine']}"], adata.obs[Keys.CLUSTER] = adata.obs[Keys.CLUSTER], labels
     packages = ("scanpy", "anndata", "numpy", "scipy", "scikit-learn", "igraph", "umap-learn")
     adata.uns[Keys.SPADE]["versions"] = versions(*packages)
     with whole_file(snakemake.output[0]) as path:

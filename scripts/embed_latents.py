@@ -7,14 +7,15 @@ with logged(snakemake.log[0]):
 
     from spadework.clustering import categorical, cluster_and_embed
     from spadework.keys import Keys
-    from spadework.latents import LatentModel, tsne
+    from spadework.latents import LatentModel, published_tsne, tsne
 
     p = snakemake.params
     features, model = ad.read_h5ad(snakemake.input.features), LatentModel.load(snakemake.input.model)
     scores = model.project(features.X)
     out = ad.AnnData(obs=features.obs[[]])
     out.obsm["pca"] = scores[:, : p.latents["n_latents"]]
-    out.obsm["tsne"] = tsne(scores, perplexity=p.latents["perplexity"], seed=p.seed)
+    embed, of = (published_tsne, features.X) if p.latents["tsne"] == "published" else (tsne, scores)
+    out.obsm["tsne"] = embed(of, perplexity=p.latents["perplexity"], seed=p.seed)
     clusters, out.obsm["umap"] = cluster_and_embed(
         scores, n_neighbors=p.latents["n_neighbors"], resolution=p.latents["resolution"], seed=p.seed
     )

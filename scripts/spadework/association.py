@@ -2,16 +2,16 @@
 
 One linear model per gene, ``expression ~ 1 + latent`` (marginal) or ``~ 1 + all latents`` (joint), fitted for all
 genes at once from inner products, so that a sparse matrix stays sparse. Variances are moderated by empirical Bayes
-as in limma (Smyth 2004, Statistical Applications in Genetics and Molecular Biology 3:3; robust and trend off).
+as in limma (Smyth 2004, Statistical Applications in Genetics and Molecular Biology 3:3; robust and trend off). For
+the same genes and the same design the numbers are limma's, constant genes and collinear latents included.
 """
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -20,13 +20,13 @@ from scipy.special import betaln, digamma, hyp2f1, polygamma
 from scipy.stats import false_discovery_control, rankdata
 from scipy.stats import t as student
 
-from spadework.errors import InputError
 from spadework.keys import Keys
 
-log = logging.getLogger("spadework")
-
 Design = Literal["marginal", "joint"]
+Expression: TypeAlias = sparse.csr_matrix | sparse.csc_matrix | NDArray[np.floating]
 STATISTICS = ("coef", "coef_std", "r", "rho", "t", "p", "fdr")
+# R's qr and lm take a column as a combination of those before it when less than this share of its length is new.
+COLLINEAR = 1e-7
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Association:
     df_prior, var_prior
         (latents,) the empirical Bayes prior of each model.
 
-    All but the last two are (genes, latents) float64; constant genes are NaN.
+    All but the last two are (genes, latents) float64. A latent that is a combination of those before it is NaN, as
+    in limma. Constant genes have slope 0 and p 1, and no correlation (NaN).
     """
 
     coef: NDArray[np.float64]
@@ -66,10 +67,13 @@ class Association:
 
 
 def associate(
-    expression: sparse.csr_matrix | sparse.csc_matrix | NDArray[np.floating],
+    expression: Expression,
     latents: NDArray[np.floating],
     *,
     design: Design = "marginal",
+    covariates: NDArray[np.floating] | None = None,
+    unit: NDArray[np.floating] | None = None,
+    fit: Fit | None = None,
     block: int = 2000,
 ) -> Association:
     """Associate every gene with every latent.
@@ -82,33 +86,40 @@ def associate(
         (spots, k).
     design
         ``marginal`` tests one latent at a time; ``joint`` puts all in one model, as the published script does.
+    covariates
+        (spots, q): in every model beside the latents, for instance sequencing depth.
+    unit
+        (genes,) what a gene's values are divided by, for expression that is scaled but must stay sparse.
+    fit
+        Fits the models; :func:`fit_model` unless another engine has done it.
     block
         Genes ranked at a time.
 
     Raises
     ------
     ValueError
-        If there are too few spots for the model, a latent is constant or not finite, or latents are collinear.
+        If there are too few spots for the model, or a latent is constant or not finite.
     """
     values: NDArray[np.float64] = np.asarray(latents, np.float64)
-    _check(expression.shape[0], values, design)
-    moments = gene_moments(expression, values, block=block)
-    latent_norm = np.sqrt((moments.centred**2).sum(axis=0))
+    nuisance = np.empty((len(values), 0)) if covariates is None else np.asarray(covariates, np.float64)
+    _check(expression.shape[0], values, nuisance, design)
+    moments = gene_moments(expression, values, nuisance, unit, block=block)
+    latent_norm = np.sqrt((moments.centred[:, moments.tested] ** 2).sum(axis=0))
     gene_norm = np.sqrt(moments.sum_of_squares)[:, None]
     k = values.shape[1]
-    coef, t, log10_p = (np.full(moments.products.shape, np.nan) for _ in range(3))
+    coef, t, log10_p = (np.full((len(gene_norm), k), np.nan) for _ in range(3))
     df_prior, var_prior = np.empty(k), np.empty(k)
-    for columns in [[j] for j in range(k)] if design == "marginal" else [list(range(k))]:
-        fit = fit_model(moments, columns)
-        coef[:, columns], t[:, columns], log10_p[:, columns] = fit.coef, fit.t, fit.log10_p
-        df_prior[columns], var_prior[columns] = fit.df_prior, fit.var_prior
+    for columns in models(design, k):
+        model = (fit or fit_model)(moments, columns)
+        coef[:, columns], t[:, columns], log10_p[:, columns] = model.coef, model.t, model.log10_p
+        df_prior[columns], var_prior[columns] = model.df_prior, model.var_prior
     # A table of doubles ends at 2e-308; log10_p goes on.
     p = np.maximum(10.0**log10_p, np.finfo(float).tiny)
     with np.errstate(divide="ignore", invalid="ignore"):
         return Association(
             coef=coef,
             coef_std=coef * latent_norm / gene_norm,
-            r=np.clip(moments.products / (gene_norm * latent_norm), -1, 1),
+            r=np.clip(moments.products[:, moments.tested] / (gene_norm * latent_norm), -1, 1),
             rho=moments.rho,
             t=t,
             p=p,
@@ -119,21 +130,25 @@ def associate(
         )
 
 
-def _check(n: int, latents: NDArray[np.float64], design: Design) -> None:
+def models(design: Design, k: int) -> list[list[int]]:
+    """List the latents (from 0) of each model that ``design`` makes of k latents."""
+    return [[j] for j in range(k)] if design == "marginal" else [list(range(k))]
+
+
+def _check(n: int, latents: NDArray[np.float64], nuisance: NDArray[np.float64], design: Design) -> None:
     if latents.ndim != 2 or len(latents) != n:
         raise ValueError(f"latents of shape {latents.shape} for {n} spots")
-    if not np.isfinite(latents).all():
-        raise ValueError("latents hold NaN or infinite values")
-    n_coefficients = 1 + (latents.shape[1] if design == "joint" else 1)
+    if nuisance.ndim != 2 or len(nuisance) != n:
+        raise ValueError(f"covariates of shape {nuisance.shape} for {n} spots")
+    for name, values in (("latents", latents), ("covariates", nuisance)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} hold NaN or infinite values")
+    n_coefficients = 1 + nuisance.shape[1] + (latents.shape[1] if design == "joint" else 1)
     if n <= n_coefficients:
         raise ValueError(f"{n} spots cannot fit a model of {n_coefficients} coefficients")
     spread = latents.std(axis=0)
     if (spread <= 1e-12 * np.maximum(np.abs(latents).max(axis=0), 1e-300)).any():
         raise ValueError(f"latent {int(np.argmin(spread)) + 1} is constant")
-    if design == "joint":
-        standardised = (latents - latents.mean(axis=0)) / spread
-        if np.linalg.matrix_rank(standardised) < latents.shape[1]:
-            raise ValueError("latents are collinear: one of them is a combination of the others")
 
 
 @dataclass(frozen=True)
@@ -143,30 +158,44 @@ class Moments:
     Attributes
     ----------
     centred
-        (spots, k) latents less their means. Centring makes the intercept implicit and keeps the digits that a
-        large mean would cost.
+        (spots, q + k) covariates, then latents, less their means. Centring makes the intercept implicit and keeps
+        the digits that a large mean would cost.
+    length
+        (q + k,) lengths of the columns before centring.
+    n_covariates
+        q.
     sum_of_squares
         (genes,) about the gene's mean; exactly 0 for constant genes.
     products
-        (genes, k) inner products with the centred latents.
+        (genes, q + k) inner products with the centred columns.
     rho
-        (genes, k) Spearman correlation.
+        (genes, k) Spearman correlation with the latents.
     """
 
     centred: NDArray[np.float64]
+    length: NDArray[np.float64]
+    n_covariates: int
     sum_of_squares: NDArray[np.float64]
     products: NDArray[np.float64]
     rho: NDArray[np.float64]
 
+    @property
+    def tested(self) -> slice:
+        """Columns that are latents."""
+        return slice(self.n_covariates, None)
+
 
 def gene_moments(
-    expression: sparse.csr_matrix | sparse.csc_matrix | NDArray[np.floating],
+    expression: Expression,
     latents: NDArray[np.float64],
+    covariates: NDArray[np.float64],
+    unit: NDArray[np.floating] | None = None,
     *,
     block: int = 2000,
 ) -> Moments:
     """Go through the genes once, ``block`` at a time, without making a sparse matrix dense."""
-    centred = latents - latents.mean(axis=0)
+    columns = np.hstack([covariates, latents])
+    centred = columns - columns.mean(axis=0)
     ranks = rankdata(latents, axis=0) - (len(latents) + 1) / 2
     by_gene = expression if isinstance(expression, np.ndarray) else sparse.csc_matrix(expression)
     squares, products, rho = [], [], []
@@ -177,7 +206,15 @@ def gene_moments(
         squares.append(values[0])
         products.append(values[1])
         rho.append(values[2])
-    return Moments(centred, np.concatenate(squares), np.concatenate(products), np.concatenate(rho))
+    size = np.ones(expression.shape[1]) if unit is None else np.asarray(unit, np.float64)
+    return Moments(
+        centred=centred,
+        length=np.sqrt((columns**2).sum(axis=0)),
+        n_covariates=covariates.shape[1],
+        sum_of_squares=np.concatenate(squares) / size**2,
+        products=np.concatenate(products) / size[:, None],
+        rho=np.concatenate(rho),
+    )
 
 
 _Sums = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -246,7 +283,7 @@ def _correlations(
 
 @dataclass(frozen=True)
 class ModelFit:
-    """One design fitted to all genes: (genes, columns) arrays and the prior; constant genes are NaN."""
+    """One model fitted to all genes: (genes, latents of the model) arrays, and the prior of the variances."""
 
     coef: NDArray[np.float64]
     t: NDArray[np.float64]
@@ -255,29 +292,54 @@ class ModelFit:
     var_prior: float
 
 
-def fit_model(moments: Moments, columns: list[int]) -> ModelFit:
-    """Fit ``gene ~ 1 + latents[columns]`` to all genes and moderate the variances.
+Fit = Callable[[Moments, list[int]], ModelFit]
 
-    Constant genes take no part, neither in the result nor in the prior (limma lets them into the prior, where
-    a few hundred of them wreck it).
-    """
-    design = moments.centred[:, columns]
-    upper = np.linalg.qr(design, mode="r")
+
+def fit_model(moments: Moments, latents: list[int]) -> ModelFit:
+    """Fit ``gene ~ 1 + covariates + latents`` to all genes and moderate the variances."""
+    q = moments.n_covariates
+    columns = np.array([*range(q), *(q + j for j in latents)])
+    columns = columns[estimable(moments.centred[:, columns], moments.length[columns])]
+    upper = np.linalg.qr(moments.centred[:, columns], mode="r")
     inverse = np.linalg.inv(upper)
     effects = moments.products[:, columns] @ inverse
-    coef = effects @ inverse.T
-    df = len(design) - 1 - len(columns)
-    varies = moments.sum_of_squares > 0
+    df = len(moments.centred) - 1 - len(columns)
     variance = np.maximum(moments.sum_of_squares - (effects**2).sum(axis=1), 0.0) / df
-    df_prior, var_prior = fit_prior(variance[varies], df)
+    df_prior, var_prior = fit_prior(variance, df)
     posterior = posterior_variance(variance, df, df_prior, var_prior)
+    slopes = effects @ inverse.T
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = coef / np.sqrt(posterior[:, None] * (inverse**2).sum(axis=1))
+        t_values = slopes / np.sqrt(posterior[:, None] * (inverse**2).sum(axis=1))
+    coef, t = (np.full((len(slopes), len(latents)), np.nan) for _ in range(2))
+    for to, j in enumerate(latents):
+        if q + j in columns:
+            source = int(np.flatnonzero(columns == q + j)[0])
+            coef[:, to], t[:, to] = slopes[:, source], t_values[:, source]
     # As in limma, no gene is credited with more than all residual degrees of freedom there are.
-    log10_p = two_sided_log10_p(t, min(df + df_prior, float(df * varies.sum())))
-    for array in (coef, t, log10_p):
-        array[~varies] = np.nan
+    log10_p = two_sided_log10_p(t, min(df + df_prior, float(df * len(variance))))
     return ModelFit(coef, t, log10_p, df_prior, var_prior)
+
+
+def estimable(centred: NDArray[np.float64], length: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the columns that are no combination of the intercept and the columns before them, as R's ``lm`` does.
+
+    Parameters
+    ----------
+    centred
+        (spots, k) columns less their means.
+    length
+        (k,) lengths before centring.
+    """
+    kept: list[int] = []
+    basis = np.empty((len(centred), 0))
+    for j, column in enumerate(centred.T):
+        rest = column - basis @ (basis.T @ column)
+        rest -= basis @ (basis.T @ rest)
+        norm = np.linalg.norm(rest)
+        if norm >= COLLINEAR * length[j] and norm > 0:
+            kept.append(j)
+            basis = np.hstack([basis, rest[:, None] / norm])
+    return np.array(kept, np.intp)
 
 
 def fit_prior(variance: NDArray[np.float64], df: float) -> tuple[float, float]:
@@ -387,48 +449,3 @@ def to_table(
         )
         frames.append(frame.sort_values("log10_p", kind="stable", na_position="last"))
     return pd.concat(frames, ignore_index=True)
-
-
-def associate_section(
-    section: ad.AnnData, latents: ad.AnnData, sample: str, *, design: Design, min_spots_fraction: float
-) -> pd.DataFrame:
-    """Associate the genes of a section with its latents, joined by barcode.
-
-    Parameters
-    ----------
-    section
-        AnnData of the expression stage, log-normalised ``X``.
-    latents
-        AnnData of the embedding stage with ``obsm["pca"]``.
-    min_spots_fraction
-        Genes found in a smaller share of the spots are not tested.
-
-    Raises
-    ------
-    InputError
-        If no gene is left to test, or the latents cannot be modelled.
-    """
-    n_spots = section.X.getnnz(axis=0)
-    tested = n_spots >= max(1, min_spots_fraction * section.n_obs)
-    if not tested.any():
-        raise InputError(
-            sample,
-            None,
-            found=f"no gene in at least {min_spots_fraction:.0%} of {section.n_obs} spots",
-            expected="genes to test",
-            remedy="lower association.min_spots_fraction",
-        )
-    log.info("%s: testing %d of %d genes in %d spots", sample, tested.sum(), section.n_vars, section.n_obs)
-    expression = sparse.csc_matrix(section.X)[:, np.flatnonzero(tested)]
-    try:
-        result = associate(expression, latents[section.obs_names].obsm["pca"], design=design)
-    except ValueError as error:
-        raise InputError(
-            sample,
-            None,
-            found=str(error),
-            expected="latents that vary, and more spots than coefficients",
-            remedy="look at the image and the preflight overlay; lower latents.n_latents for very small sections",
-        ) from error
-    mean = np.asarray(expression.mean(axis=0)).ravel()
-    return to_table(result, section.var[tested], mean, n_spots[tested])

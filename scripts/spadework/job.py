@@ -111,7 +111,8 @@ def code_id(*modules: str) -> str:
     Parameters
     ----------
     modules
-        Names below ``spadework``, such as ``"patches"`` or ``"encoders.registry"``.
+        Names below ``spadework``, such as ``"patches"`` or ``"encoders.registry"``, or files there that hold
+        no Python, such as ``"r/limma.R"``.
 
     Raises
     ------
@@ -120,7 +121,8 @@ def code_id(*modules: str) -> str:
     """
     todo: list[Path] = []
     for name in modules:
-        files = _module_files(f"{PACKAGE.name}.{name}")
+        path = PACKAGE / name
+        files = {path} if path.is_file() else _module_files(f"{PACKAGE.name}.{name}")
         if not files:
             raise ValueError(f"no module {name!r} in {PACKAGE}")
         todo += files
@@ -129,7 +131,7 @@ def code_id(*modules: str) -> str:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
-            todo += _imports_of(path)
+            todo += _imports_of(path) if path.suffix == ".py" else []
     digest = hashlib.sha256()
     for path in sorted(seen):
         digest.update(path.relative_to(PACKAGE).as_posix().encode())

@@ -7,6 +7,8 @@ class Keys:
     """Keys of the final AnnData (``results/{sample}/{sample}.h5ad``) and of the stages before it."""
 
     COUNTS = "counts"  # layers: raw integer counts
+    SCT_COUNTS = "sct_counts"  # layers: counts corrected by Seurat's SCTransform
+    IN_SCT = "in_sct"  # var: genes SCTransform modelled
     SPATIAL = "spatial"  # obsm and uns, the squidpy convention
     SPADE = "spade"  # uns: everything this workflow records about itself
 
@@ -27,6 +29,7 @@ class Keys:
 
     PCA = "X_pca"
     UMAP = "X_umap"
+    TSNE = "X_tsne"
 
     @staticmethod
     def features(encoder: str) -> str:

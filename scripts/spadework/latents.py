@@ -159,6 +159,32 @@ def fit_sections(
     return replace(model, fitted_on=np.array(list(features)))
 
 
+def published_tsne(features: NDArray[np.floating], *, perplexity: float, seed: int) -> NDArray[np.float32]:
+    """Embed raw features (n, d) as the published script does, (n, 2) float32.
+
+    scikit-learn's t-SNE with its settings of 2021: learning rate 200, started at the first two components as they
+    are (since version 1.2 it scales them down). Here they come from a full decomposition: a run can be repeated.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than four spots.
+    """
+    n = len(features)
+    if n < 4:
+        raise ValueError(f"t-SNE of {n} spots; at least 4 are needed")
+    start = PCA(2, svd_solver="full").fit_transform(np.asarray(features, np.float64)).astype(np.float32)
+    model = TSNE(
+        2,
+        perplexity=min(perplexity, (n - 1) / 3),
+        learning_rate=200.0,
+        init=start,
+        random_state=seed,
+        n_jobs=_TSNE_THREADS,
+    )
+    return model.fit_transform(np.asarray(features, np.float32))
+
+
 def tsne(latents: NDArray[np.floating], *, perplexity: float, seed: int) -> NDArray[np.float32]:
     """Embed latents (n, k) in two dimensions by t-SNE, (n, 2) float32.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,6 +28,7 @@ _PER_ENCODER = (
     "figures/volcano.png",
     "figures/variance.png",
 )
+R_ENGINES = ("seurat", "limma")
 # What a rule of the schema asks for, in words.
 _WORDS = {
     "type": "a value of type",
@@ -39,12 +41,20 @@ _WORDS = {
     "pattern": "text of the form",
 }
 _PER_LATENT = ("figures/latent_{k}.png", "figures/patches_{k}.png")
+# What the published script writes, under its names.
+_PUBLISHED = ("published/SPADE_image_features.png", "published/ts_features_pc.csv")
+_PUBLISHED_PER_LATENT = ("published/SPADE_pc{k}.png",)
 
 
 def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
     """List every file ``rule all`` asks for."""
     latents = range(1, config["latents"]["n_latents"] + 1)
-    per_encoder = [*_PER_ENCODER, *(name.format(k=k) for name in _PER_LATENT for k in latents)]
+    published = config["figures"]["published"]
+    per_latent = _PER_LATENT + _PUBLISHED_PER_LATENT * published
+    per_encoder = [
+        *_PER_ENCODER + _PUBLISHED * published,
+        *(name.format(k=k) for name in per_latent for k in latents),
+    ]
     outputs = []
     for sample in samples:
         outputs += [f"results/{sample}/{sample}.h5ad", f"results/{sample}/preflight/overlay.png"]
@@ -169,6 +179,48 @@ def check_encoders(config: dict[str, Any]) -> None:
                 expected="one network",
                 remedy="run the networks one at a time, or use encoder.weights: imagenet",
             )
+
+
+def check_engines(config: dict[str, Any], *, conda: bool) -> None:
+    """Check that the engines asked for go together and can run.
+
+    Parameters
+    ----------
+    conda
+        Jobs run in conda environments, which bring R along.
+
+    Raises
+    ------
+    InputError
+        If R is not there, or something is asked for that another setting does not give.
+    """
+    expression, association = config["expression"], config["association"]
+    if association["values"] == "sct" and expression["engine"] != "seurat":
+        raise InputError(
+            "config",
+            None,
+            found=f"association.values: sct with expression.engine: {expression['engine']}",
+            expected="expression.engine: seurat, which computes these values",
+            remedy="set expression.engine: seurat, or association.values: lognorm",
+        )
+    if (association["n_latents"] or 0) > config["latents"]["n_latents"]:
+        raise InputError(
+            "config",
+            None,
+            found=f"association.n_latents: {association['n_latents']}",
+            expected=f"at most latents.n_latents: {config['latents']['n_latents']}",
+            remedy="lower association.n_latents, or raise latents.n_latents",
+        )
+    in_r = {k: config[k]["engine"] for k in ("expression", "association") if config[k]["engine"] in R_ENGINES}
+    if in_r and not conda and not shutil.which("Rscript"):
+        raise InputError(
+            "config",
+            None,
+            found=f"{' and '.join(f'{k}.engine: {v}' for k, v in in_r.items())}, but no Rscript on the PATH",
+            expected="R with Seurat and limma",
+            remedy="run with --use-conda; or install R (Debian: apt install r-base-core r-cran-seurat r-bioc-limma "
+            "r-cran-hdf5r); or set expression.engine: scanpy and association.engine: python",
+        )
 
 
 def whole_mb(files: Iterable[str]) -> float:

@@ -88,7 +88,8 @@ def draw_charts(
     }
     page = charts.embeddings(coordinates, labels, f"{sample}: {encoder} latents")
     finish(page, outputs["embeddings"], note)
-    page = charts.volcano(table, summary["latent"].tolist(), fdr, n_genes, f"{sample}: genes by {encoder} latent")
+    tested = sorted(table["latent"].unique())
+    page = charts.volcano(table, tested, fdr, n_genes, f"{sample}: genes by {encoder} latent")
     finish(page, outputs["volcano"], "\n".join([charts.INDEPENDENCE_NOTE, note]).strip())
     page = charts.latent_summary(summary, f"{sample}: {encoder} latents")
     finish(page, outputs["variance"], note)

@@ -71,6 +71,22 @@ def read_10x_h5(sample: str, path: Path) -> Matrix:
     return Matrix(_whole_counts(sample, path, counts), barcodes.astype(str), genes, software)
 
 
+def write_10x_h5(path: Path, counts: sparse.csr_matrix, barcodes: pd.Index, genes: pd.Index) -> None:
+    """Write counts (barcodes x genes) in the HDF5 layout of 10x, under the names given."""
+    counts = sparse.csr_matrix(counts)
+    counts.sort_indices()
+    with h5py.File(path, "w") as handle:
+        group = handle.create_group("matrix")
+        group["barcodes"] = barcodes.to_numpy().astype("S")
+        # The barcodes' rows are the columns 10x stores.
+        group["data"], group["indices"], group["indptr"] = counts.data, counts.indices, counts.indptr
+        group["shape"] = np.array(counts.shape[::-1], np.int32)
+        features = group.create_group("features")
+        features["id"] = features["name"] = genes.to_numpy().astype("S")
+        features["feature_type"] = np.full(len(genes), GENE_EXPRESSION.encode())
+        features["genome"] = np.full(len(genes), b"")
+
+
 def read_mex(sample: str, folder: Path) -> Matrix:
     """Read a MEX folder: matrix, features (or genes) and barcodes, gzipped or not whatever their names say."""
     try:

@@ -1,0 +1,215 @@
+"""From a section and its latents to the association table: which genes, which values, which engine."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils.sparsefuncs import mean_variance_axis
+
+from spadework.association import Design, Fit, ModelFit, Moments, associate, models, to_table
+from spadework.errors import InputError
+from spadework.keys import Keys
+
+log = logging.getLogger("spadework")
+
+Values = Literal["lognorm", "sct"]
+# Seurat's ScaleData cuts z-scores off here, on the upper side only.
+Z_MAX = 10.0
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the models of a section are fitted to.
+
+    Attributes
+    ----------
+    expression
+        (spots, genes) CSC, in the units of the values chosen; where they are z-scored, cut off but not yet scaled.
+    mean, unit
+        (genes,) what is subtracted and what is divided by: 0 and 1 unless z-scored. Both leave t as it is, so the
+        matrix stays sparse and the slopes are divided by ``unit``.
+    latents
+        (spots, k) float64.
+    genes
+        (genes,) rows of ``var``.
+    n_spots
+        (genes,) number of spots with the gene.
+    """
+
+    expression: sparse.csc_matrix
+    mean: NDArray[np.float64]
+    unit: NDArray[np.float64]
+    latents: NDArray[np.float64]
+    genes: pd.DataFrame
+    n_spots: NDArray[np.integer]
+
+    def dense(self) -> NDArray[np.float64]:
+        """Return (spots, genes) values as the models see them."""
+        return (self.expression.toarray().astype(np.float64) - self.mean) / self.unit
+
+
+def select(
+    section: ad.AnnData,
+    latents: ad.AnnData,
+    sample: str,
+    *,
+    values: Values,
+    zscore: bool,
+    min_spots_fraction: float,
+    n_latents: int | None,
+) -> Tested:
+    """Choose genes, values and latents, joined by barcode.
+
+    Parameters
+    ----------
+    section
+        AnnData of the expression stage: log-normalised ``X``; for ``sct`` also the layer of SCTransform's counts.
+    latents
+        AnnData of the embedding stage with ``obsm["pca"]``.
+    values
+        ``lognorm`` (log1p of counts per 10,000) or ``sct`` (log1p of the counts SCTransform corrected).
+    zscore
+        Scale every gene to mean 0 and SD 1 and cut off at 10, as Seurat's ScaleData does.
+    min_spots_fraction
+        Genes found in a smaller share of the spots are not tested, nor are constant genes. 0 tests all genes there
+        are, constant ones included, as the published script does.
+    n_latents
+        Test the first few latents only; None for all.
+
+    Raises
+    ------
+    InputError
+        If no gene is left to test.
+    """
+    n_spots = section.X.getnnz(axis=0)
+    tested = n_spots >= min_spots_fraction * section.n_obs
+    if values == "sct":
+        tested &= section.var[Keys.IN_SCT].to_numpy()
+    expression = sparse.csc_matrix(section.X if values == "lognorm" else section.layers[Keys.SCT_COUNTS])
+    if min_spots_fraction > 0:
+        tested &= varies(expression)
+    if not tested.any():
+        raise InputError(
+            sample,
+            None,
+            found=f"no gene in at least {min_spots_fraction:.0%} of {section.n_obs} spots",
+            expected="genes to test",
+            remedy="lower association.min_spots_fraction",
+        )
+    log.info("%s: testing %d of %d genes in %d spots", sample, tested.sum(), section.n_vars, section.n_obs)
+    expression = expression[:, np.flatnonzero(tested)]
+    if values == "sct":
+        expression = expression.astype(np.float64).log1p()
+    mean, unit = np.zeros(expression.shape[1]), np.ones(expression.shape[1])
+    if zscore:
+        expression, mean, unit = zscored(expression)
+    return Tested(
+        expression=expression,
+        mean=mean,
+        unit=unit,
+        latents=np.asarray(latents[section.obs_names].obsm["pca"], np.float64)[:, :n_latents],
+        genes=section.var[tested],
+        n_spots=n_spots[tested],
+    )
+
+
+def varies(expression: sparse.csc_matrix) -> NDArray[np.bool_]:
+    """Tell the genes (columns) that do not have the same value in every spot."""
+    low, high = (np.asarray(m.todense()).ravel() for m in (expression.min(axis=0), expression.max(axis=0)))
+    return high > low
+
+
+def zscored(
+    expression: sparse.csc_matrix,
+) -> tuple[sparse.csc_matrix, NDArray[np.float64], NDArray[np.float64]]:
+    """Prepare Seurat's ScaleData: z = min((x - mean) / sd, 10), without making the matrix dense.
+
+    Returns
+    -------
+    cut
+        (spots, genes) CSC float64: x, no larger than mean + 10 sd.
+    mean, sd
+        (genes,) of the values before the cut (ddof 1); sd is 1 where a gene does not vary.
+    """
+    cut = expression.astype(np.float64)
+    mean, variance = mean_variance_axis(cut, axis=0)
+    sd = np.sqrt(variance * cut.shape[0] / (cut.shape[0] - 1))
+    sd[~varies(expression)] = 1.0
+    cut.data = np.minimum(cut.data, np.repeat(mean + Z_MAX * sd, np.diff(cut.indptr)))
+    return cut, mean, sd
+
+
+def associate_section(tested: Tested, sample: str, *, design: Design, fit: Fit | None = None) -> pd.DataFrame:
+    """Associate the genes of a section with its latents.
+
+    Parameters
+    ----------
+    fit
+        Another engine's fit (:func:`read_limma`).
+
+    Raises
+    ------
+    InputError
+        If the latents cannot be modelled.
+    """
+    try:
+        result = associate(tested.expression, tested.latents, design=design, unit=tested.unit, fit=fit)
+    except ValueError as error:
+        raise InputError(
+            sample,
+            None,
+            found=str(error),
+            expected="latents that vary, and more spots than coefficients",
+            remedy="look at the image and the preflight overlay; lower latents.n_latents for very small sections",
+        ) from error
+    for j in np.flatnonzero(np.isnan(result.t).all(axis=0)):
+        log.warning("%s: latent %d is a combination of the others and has no results", sample, j + 1)
+    mean = np.asarray(tested.expression.mean(axis=0)).ravel()
+    return to_table(result, tested.genes, mean, tested.n_spots)
+
+
+def write_values(tested: Tested, path: Path) -> None:
+    """Write what the models are fitted to as HDF5, for R: ``values`` (spots, genes) and ``latents`` (spots, k)."""
+    values = tested.dense()
+    log.info("writing %d spots x %d genes (%.1f GB): limma needs them dense", *values.shape, values.nbytes / 1e9)
+    with h5py.File(path, "w") as handle:
+        handle["values"] = values
+        handle["latents"] = tested.latents
+
+
+def read_limma(path: str | Path, design: Design) -> Fit:
+    """Read what ``fit_limma.R`` wrote and hand it over model by model.
+
+    Parameters
+    ----------
+    path
+        CSV with the columns ``latent`` (from 1), ``gene`` (from 1), ``coef``, ``t``, ``log10_p``, ``df_prior`` and
+        ``var_prior``.
+    """
+    table = pd.read_csv(path)
+    wide = table.pivot(index="gene", columns="latent")
+    order = models(design, len(wide["t"].columns))
+
+    def fit(_moments: Moments, columns: list[int]) -> ModelFit:
+        if columns not in order:
+            raise ValueError(f"limma fitted the models {order}, not {columns}")
+        of = [j + 1 for j in columns]
+        first = table[table["latent"] == of[0]].iloc[0]
+        return ModelFit(
+            coef=wide["coef"][of].to_numpy(float),
+            t=wide["t"][of].to_numpy(float),
+            log10_p=wide["log10_p"][of].to_numpy(float),
+            df_prior=float(first["df_prior"]),
+            var_prior=float(first["var_prior"]),
+        )
+
+    return fit

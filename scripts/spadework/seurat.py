@@ -1,0 +1,43 @@
+"""What the Seurat engine hands back, joined to the section by barcode and gene name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from spadework.clustering import categorical
+from spadework.keys import Keys
+from spadework.readers.matrix import read_10x_h5
+
+
+def add_seurat(adata: ad.AnnData, clusters: str | Path, sct: str | Path, sample: str) -> None:
+    """Add Seurat's clusters, components and t-SNE, and SCTransform's counts, to the section.
+
+    Parameters
+    ----------
+    clusters
+        CSV by barcode: ``seurat_clusters``, ``PC_1`` ..., ``tSNE_1``, ``tSNE_2``.
+    sct
+        SCTransform's corrected counts, 10x HDF5. SCTransform models the genes in at least five spots; the others
+        have no counts in the layer and are marked in ``var["in_sct"]``.
+
+    Raises
+    ------
+    KeyError
+        If a spot is missing.
+    """
+    table = pd.read_csv(clusters, index_col=0, dtype={0: str, "seurat_clusters": str}).loc[adata.obs_names]
+    adata.obs[Keys.CLUSTER] = categorical(table["seurat_clusters"].to_numpy())
+    adata.obsm[Keys.PCA] = table.filter(regex=r"^PC_\d+$").to_numpy(np.float32)
+    adata.obsm[Keys.TSNE] = table[["tSNE_1", "tSNE_2"]].to_numpy(np.float32)
+    matrix = read_10x_h5(sample, Path(sct))
+    rows = pd.Index(matrix.barcodes).get_indexer(adata.obs_names)
+    columns = pd.Index(matrix.genes[Keys.GENE_IDS]).get_indexer(adata.var_names)
+    adata.var[Keys.IN_SCT] = columns >= 0
+    # A gene without SCT counts takes the column of zeros behind the last one.
+    padded = sparse.hstack([matrix.counts, sparse.csr_matrix((len(matrix.barcodes), 1), dtype=np.int32)]).tocsr()
+    adata.layers[Keys.SCT_COUNTS] = sparse.csr_matrix(padded[rows][:, columns])
