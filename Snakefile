@@ -14,6 +14,7 @@ include: "rules/expression.smk"
 include: "rules/morphology.smk"
 include: "rules/association.smk"
 include: "rules/report.smk"
+include: "rules/comparison.smk"
 
 
 rule all:

@@ -17,13 +17,15 @@ from spadework.targets import mem_mb
 
 SCHEMAS = Path(workflow.basedir, "config/schemas")
 
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+
 try:
     targets.check_config(config, SCHEMAS / "config.schema.yaml")
     SAMPLES = load_samples(config["samples"])
     targets.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
     INPUTS = targets.all_inputs(SAMPLES, config)
     targets.check_encoders(config)
-    targets.check_engines(config, conda=DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method)
+    targets.check_engines(config, conda=CONDA)
 except SpadeworkError as error:
     raise WorkflowError(str(error)) from None
 

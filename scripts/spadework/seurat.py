@@ -34,10 +34,24 @@ def add_seurat(adata: ad.AnnData, clusters: str | Path, sct: str | Path, sample:
     adata.obs[Keys.CLUSTER] = categorical(table["seurat_clusters"].to_numpy())
     adata.obsm[Keys.PCA] = table.filter(regex=r"^PC_\d+$").to_numpy(np.float32)
     adata.obsm[Keys.TSNE] = table[["tSNE_1", "tSNE_2"]].to_numpy(np.float32)
-    matrix = read_10x_h5(sample, Path(sct))
-    rows = pd.Index(matrix.barcodes).get_indexer(adata.obs_names)
-    columns = pd.Index(matrix.genes[Keys.GENE_IDS]).get_indexer(adata.var_names)
+    counts, genes = read_sct(sct, adata.obs_names, sample)
+    columns = genes.get_indexer(adata.var_names)
     adata.var[Keys.IN_SCT] = columns >= 0
     # A gene without SCT counts takes the column of zeros behind the last one.
-    padded = sparse.hstack([matrix.counts, sparse.csr_matrix((len(matrix.barcodes), 1), dtype=np.int32)]).tocsr()
-    adata.layers[Keys.SCT_COUNTS] = sparse.csr_matrix(padded[rows][:, columns])
+    padded = sparse.hstack([counts, sparse.csr_matrix((adata.n_obs, 1), dtype=np.int32)]).tocsr()
+    adata.layers[Keys.SCT_COUNTS] = sparse.csr_matrix(padded[:, columns])
+
+
+def read_sct(path: str | Path, barcodes: pd.Index, sample: str) -> tuple[sparse.csr_matrix, pd.Index]:
+    """Read SCTransform's counts (spots, genes), rows in the order of ``barcodes``, and the names of its genes.
+
+    Raises
+    ------
+    KeyError
+        If a spot is missing.
+    """
+    matrix = read_10x_h5(sample, Path(path))
+    rows = pd.Index(matrix.barcodes).get_indexer(barcodes)
+    if (rows < 0).any():
+        raise KeyError(f"{path} lacks {(rows < 0).sum()} of {len(barcodes)} spots")
+    return matrix.counts[rows], pd.Index(matrix.genes[Keys.GENE_IDS])

@@ -13,6 +13,10 @@ itself) and C_z(h) = z' W_h z / n_h::
     var(r) = C_y' T C_x / ((t' C_y) (t' C_x))
     M = 1 + 1 / var(r)            t = r sqrt((M - 2) / (1 - r^2)) on M - 2 degrees of freedom
 
+Sections hold too few independent parts of a field that varies over all of their width: of null tests between
+exponential fields, 5 % have p < 0.05 up to a range of a quarter of the width, 7 % at half, 10 % at all of it (82,
+87 and 86 % by the ordinary t).
+
 Spots lie on a lattice, so that W_h is a convolution: all sums over pairs come from Fourier transforms of
 lattice-shaped images in which spots that are missing hold zero. Nothing is approximated. var(r) is linear in C_y,
 so that a gene costs one transform and k + 1 inner products with its power spectrum.
@@ -58,8 +62,8 @@ class SpatialTest:
     r
         Partial correlation given the covariates.
     ess
-        Effective number of spots M, between 3 and 1 + n - (columns of Q). The upper bound is the ordinary test; also
-        where the estimated variance of r is negative.
+        Effective number of spots M, between 3 and 1 + n - q. The upper bound is the test of independent spots; it
+        also stands where var(r) is estimated smaller, or negative.
     t, p
         Statistic on M - 2 degrees of freedom and its two-sided p-value.
     log10_p
@@ -172,19 +176,10 @@ class SpatialNull:
             r[where] = y.T @ x
             forms[where] = self._grid.power(y) @ weights
             r[where][~varies] = forms[where][~varies] = np.nan
-        ess = 1 + 1 / self._variance(forms[:, :k], forms[:, k:], self.trace @ covariance)
-        return _t_test(np.clip(r, -1, 1), ess)
-
-    def _variance(
-        self, numerator: NDArray[np.float64], gene_trace: NDArray[np.float64], latent_trace: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Variance of r, kept between that of independent spots and that which leaves one degree of freedom."""
-        floor = 1 / (len(self.basis) - self.basis.shape[1])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            variance = np.clip(numerator / (gene_trace * latent_trace), floor, MAX_VARIANCE)
-        # Variances that come out negative are no estimate at all: claim nothing.
-        variance[(gene_trace <= 0) | (latent_trace <= 0)] = MAX_VARIANCE
-        return variance
+        variance = forms[:, :k] / (forms[:, k:] * (self.trace @ covariance))
+        # Between that of independent spots and that which leaves one degree of freedom.
+        variance = np.clip(variance, 1 / (n - self.basis.shape[1]), MAX_VARIANCE)
+        return _t_test(np.clip(r, -1, 1), 1 + 1 / variance)
 
     def _residuals(self, values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return residuals of unit length, (n, columns), and which columns have any."""

@@ -212,14 +212,61 @@ def check_engines(config: dict[str, Any], *, conda: bool) -> None:
             remedy="lower association.n_latents, or raise latents.n_latents",
         )
     in_r = {k: config[k]["engine"] for k in ("expression", "association") if config[k]["engine"] in R_ENGINES}
-    if in_r and not conda and not shutil.which("Rscript"):
+    if in_r:
+        check_r(" and ".join(f"{k}.engine: {v}" for k, v in in_r.items()), conda=conda)
+
+
+def check_r(wanted_by: str, *, conda: bool) -> None:
+    """Check that there is an R, before anything runs.
+
+    Raises
+    ------
+    InputError
+        If neither conda nor the PATH brings one.
+    """
+    if not conda and not shutil.which("Rscript"):
         raise InputError(
             "config",
             None,
-            found=f"{' and '.join(f'{k}.engine: {v}' for k, v in in_r.items())}, but no Rscript on the PATH",
+            found=f"no Rscript on the PATH, which {wanted_by} needs",
             expected="R with Seurat and limma",
             remedy="run with --use-conda; or install R (Debian: apt install r-base-core r-cran-seurat r-bioc-limma "
             "r-cran-hdf5r); or set expression.engine: scanpy and association.engine: python",
+        )
+
+
+def comparison_faces(config: dict[str, Any], published: Path) -> dict[str, dict[str, Any]]:
+    """Return how patches are cut and fed to the network in each face of the comparison.
+
+    Parameters
+    ----------
+    published
+        The profile of the published method (``config/spade2021.yaml``).
+    """
+    old = yaml.safe_load(published.read_text(encoding="utf-8"))
+    return {
+        "published": {"patch": old["patch"], "pixel_range": old["encoder"]["pixel_range"]},
+        "input_range": {"patch": old["patch"], "pixel_range": "0-255"},
+        "patch": {"patch": config["patch"], "pixel_range": "0-255"},
+    }
+
+
+def check_comparison(config: dict[str, Any], *, conda: bool) -> None:
+    """Check that the comparison with the published method can run under this configuration.
+
+    Raises
+    ------
+    InputError
+        If there is no R, or the configuration is the published method itself.
+    """
+    check_r("the comparison with the published method", conda=conda)
+    if config["encoder"]["pixel_range"] != "0-255" or config["association"]["n_latents"]:
+        raise InputError(
+            "config",
+            None,
+            found="the settings of the published method as the ones to compare it with",
+            expected="those of the corrected method",
+            remedy="run the comparison without config/spade2021.yaml: it makes the published results itself",
         )
 
 

@@ -232,7 +232,7 @@ def latent_with_genes(
     heading: str,
 ) -> Figure:
     """One latent, large, and its top genes beside it; ``genes`` are titles and values."""
-    columns = max(1, -(-len(genes) // 2))
+    columns = -(-len(genes) // 2)
     panel = 3.0
     height = 2 * (panel * canvas.aspect * 0.86 + 0.4)
     figure = plt.figure(figsize=(panel * (2 + columns), height), layout="constrained")

@@ -52,9 +52,8 @@ def draw_maps(
             for row in top_genes(table, j + 1, n_genes).itertuples()
         ]
         title = f"latent {j + 1} ({ratio[j]:.1%} of variance)"
-        page = maps.latent_with_genes(
-            canvas, latents[:, j], genes, title, f"{sample}: {encoder} latent {j + 1} and its strongest genes"
-        )
+        heading = f"{sample}: {encoder} latent {j + 1}" + (" and its strongest genes" if genes else ", not tested")
+        page = maps.latent_with_genes(canvas, latents[:, j], genes, title, heading)
         finish(page, path, note)
 
 
