@@ -8,7 +8,7 @@ the same genes and the same design the numbers are limma's, constant genes and c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -19,6 +19,7 @@ from scipy import sparse
 from scipy.special import betaln, digamma, hyp2f1, polygamma
 from scipy.stats import false_discovery_control, rankdata
 from scipy.stats import t as student
+from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
 from spadework.keys import Keys
 
@@ -93,7 +94,7 @@ def associate(
     fit
         Fits the models; :func:`fit_model` unless another engine has done it.
     block
-        Genes ranked at a time.
+        Genes worked on at a time.
 
     Raises
     ------
@@ -120,7 +121,7 @@ def associate(
             coef=coef,
             coef_std=coef * latent_norm / gene_norm,
             r=np.clip(moments.products[:, moments.tested] / (gene_norm * latent_norm), -1, 1),
-            rho=moments.rho,
+            rho=spearman(expression, values, block=block),
             t=t,
             p=p,
             fdr=benjamini_hochberg(p),
@@ -153,7 +154,7 @@ def _check(n: int, latents: NDArray[np.float64], nuisance: NDArray[np.float64], 
 
 @dataclass(frozen=True)
 class Moments:
-    """What every linear model and correlation of a gene needs, summed over spots in double precision.
+    """What every linear model of a gene needs, summed over spots in double precision.
 
     Attributes
     ----------
@@ -168,8 +169,6 @@ class Moments:
         (genes,) about the gene's mean; exactly 0 for constant genes.
     products
         (genes, q + k) inner products with the centred columns.
-    rho
-        (genes, k) Spearman correlation with the latents.
     """
 
     centred: NDArray[np.float64]
@@ -177,7 +176,6 @@ class Moments:
     n_covariates: int
     sum_of_squares: NDArray[np.float64]
     products: NDArray[np.float64]
-    rho: NDArray[np.float64]
 
     @property
     def tested(self) -> slice:
@@ -196,16 +194,16 @@ def gene_moments(
     """Go through the genes once, ``block`` at a time, without making a sparse matrix dense."""
     columns = np.hstack([covariates, latents])
     centred = columns - columns.mean(axis=0)
-    ranks = rankdata(latents, axis=0) - (len(latents) + 1) / 2
-    by_gene = expression if isinstance(expression, np.ndarray) else sparse.csc_matrix(expression)
-    squares, products, rho = [], [], []
-    for start in range(0, expression.shape[1], block):
-        part = by_gene[:, start : start + block]
-        moments = _dense_moments if isinstance(part, np.ndarray) else _sparse_moments
-        values = moments(part, centred, ranks)
-        squares.append(values[0])
-        products.append(values[1])
-        rho.append(values[2])
+    squares, products = [], []
+    for part in _blocks(expression, block):
+        varies = varying(part)
+        if isinstance(part, np.ndarray):
+            values = part - part.mean(axis=0)
+            squares.append(np.where(varies, (values**2).sum(axis=0), 0.0))
+        else:
+            values = part
+            squares.append(np.where(varies, mean_variance_axis(part, axis=0)[1] * part.shape[0], 0.0))
+        products.append(np.where(varies[:, None], values.T @ centred, 0.0))
     size = np.ones(expression.shape[1]) if unit is None else np.asarray(unit, np.float64)
     return Moments(
         centred=centred,
@@ -213,51 +211,67 @@ def gene_moments(
         n_covariates=covariates.shape[1],
         sum_of_squares=np.concatenate(squares) / size**2,
         products=np.concatenate(products) / size[:, None],
-        rho=np.concatenate(rho),
     )
 
 
-_Sums = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+def _blocks(expression: Expression, block: int) -> Iterator[Expression]:
+    """Yield ``block`` genes at a time, in double precision."""
+    by_gene = expression if isinstance(expression, np.ndarray) else sparse.csc_matrix(expression)
+    for start in range(0, expression.shape[1], block):
+        yield by_gene[:, start : start + block].astype(np.float64)
 
 
-def _dense_moments(part: NDArray[np.floating], centred: NDArray[np.float64], ranks: NDArray[np.float64]) -> _Sums:
-    values = part.astype(np.float64)
-    values -= values.mean(axis=0)
-    varies = np.ptp(part, axis=0) > 0
-    gene_ranks = rankdata(part, axis=0) - (len(part) + 1) / 2
-    rho = _correlations(gene_ranks.T @ ranks, (gene_ranks**2).sum(axis=0), ranks, varies)
-    values[:, ~varies] = 0.0
-    return (values**2).sum(axis=0), values.T @ centred, rho
+def varying(expression: Expression) -> NDArray[np.bool_]:
+    """Tell the genes (columns) that do not have the same value in every spot."""
+    if isinstance(expression, np.ndarray):
+        return np.ptp(expression, axis=0) > 0
+    low, high = min_max_axis(sparse.csc_matrix(expression), axis=0)
+    return high > low
 
 
-def _sparse_moments(part: sparse.csc_matrix, centred: NDArray[np.float64], ranks: NDArray[np.float64]) -> _Sums:
-    """Sum over stored values only; the zeros of a gene are one tie, whose rank follows from their number."""
+def spearman(expression: Expression, latents: NDArray[np.floating], *, block: int = 2000) -> NDArray[np.float64]:
+    """Rank correlation of every gene with every latent, (genes, k); NaN for constant genes.
+
+    A sparse matrix stays sparse: the zeros of a gene are one tie, whose rank follows from their number.
+    """
+    ranks = rankdata(latents, axis=0) - (len(latents) + 1) / 2
+    spread = np.sqrt((ranks**2).sum(axis=0))
+    out = []
+    for part in _blocks(expression, block):
+        if isinstance(part, np.ndarray):
+            gene_ranks = rankdata(part, axis=0) - (len(part) + 1) / 2
+            squares = (gene_ranks**2).sum(axis=0)
+        else:
+            gene_ranks, squares = _sparse_ranks(part)
+        squares = np.where(varying(part), squares, np.nan)
+        out.append(np.clip(gene_ranks.T @ ranks / (np.sqrt(squares)[:, None] * spread), -1, 1))
+    return np.concatenate(out)
+
+
+def _sparse_ranks(part: sparse.csc_matrix) -> tuple[sparse.csc_matrix, NDArray[np.float64]]:
+    """Rank the spots of each gene; ranks are counted from that of zero, which is then 0 itself.
+
+    Returns
+    -------
+    ranks
+        Like ``part``. What they are counted from drops out against centred ranks.
+    squares
+        (genes,) sum of squares of the ranks about their mean.
+    """
     n = part.shape[0]
-    data = part.data.astype(np.float64)
-    stored = np.diff(part.indptr)
-    squares, rank_squares = np.zeros(part.shape[1]), np.zeros(part.shape[1])
-    varies = np.zeros(part.shape[1], bool)
-    shifted = np.empty(len(data))
-    for j in np.flatnonzero(stored):
+    shifted, squares = np.empty(part.nnz), np.zeros(part.shape[1])
+    middle = (n + 1) / 2
+    for j in np.flatnonzero(np.diff(part.indptr)):
         where = slice(part.indptr[j], part.indptr[j + 1])
-        values = data[where]
+        values = part.data[where]
         n_zero = n - len(values)
         rank = _mean_ranks(values)
-        varies[j] = values.min() != values.max() if n_zero == 0 else bool(values.any())
-        mean = values.sum() / n
-        squares[j] = ((values - mean) ** 2).sum() + n_zero * mean**2
         # Zeros rank between the negative and the positive values.
         zero_rank = (values < 0).sum() + (n_zero + 1) / 2
         rank[values >= 0] += n_zero
-        middle = (n + 1) / 2
-        rank_squares[j] = ((rank - middle) ** 2).sum() + n_zero * (zero_rank - middle) ** 2
-        # Latent ranks are centred, so ranks may be counted from that of zero, which is then 0 itself.
+        squares[j] = ((rank - middle) ** 2).sum() + n_zero * (zero_rank - middle) ** 2
         shifted[where] = rank - zero_rank
-    squares[~varies] = 0.0
-    products = sparse.csc_matrix((data, part.indices, part.indptr), shape=part.shape).T @ centred
-    products[~varies] = 0.0
-    rank_products = sparse.csc_matrix((shifted, part.indices, part.indptr), shape=part.shape).T @ ranks
-    return squares, products, _correlations(rank_products, rank_squares, ranks, varies)
+    return sparse.csc_matrix((shifted, part.indices, part.indptr), shape=part.shape), squares
 
 
 def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -269,16 +283,6 @@ def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     ranks = np.empty(len(values))
     ranks[order] = np.repeat((first + 1 + last) / 2, last - first)
     return ranks
-
-
-def _correlations(
-    products: NDArray[np.float64],
-    squares: NDArray[np.float64],
-    ranks: NDArray[np.float64],
-    varies: NDArray[np.bool_],
-) -> NDArray[np.float64]:
-    squares = np.where(varies, squares, np.nan)
-    return np.clip(products / np.sqrt(squares[:, None] * (ranks**2).sum(axis=0)), -1, 1)
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
-from spadework.association import Design, associate, benjamini_hochberg
+from spadework.association import Design, associate, benjamini_hochberg, varying
 from spadework.errors import InputError
 from spadework.keys import Keys
 from spadework.latents import fit_latents
-from spadework.section_association import Values, varies, zscored
+from spadework.section_association import Values, zscored
 from spadework.seurat import read_sct
 from spadework.spatial_null import STEPS, SpatialNull
 
@@ -245,7 +245,7 @@ def tested_genes(
     expression: sparse.csc_matrix, genes: pd.Index, min_spots_fraction: float
 ) -> tuple[sparse.csc_matrix, pd.Index]:
     """Leave out genes in too few spots, and constant ones."""
-    keep = (expression.getnnz(axis=0) >= min_spots_fraction * expression.shape[0]) & varies(expression)
+    keep = (expression.getnnz(axis=0) >= min_spots_fraction * expression.shape[0]) & varying(expression)
     return expression[:, np.flatnonzero(keep)], genes[keep]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from spadework.association import Design, Fit, ModelFit, Moments, associate, models, to_table
+from spadework.association import Design, Fit, ModelFit, Moments, associate, models, to_table, varying
 from spadework.errors import InputError
 from spadework.keys import Keys
 
@@ -96,7 +96,7 @@ def select(
         tested &= section.var[Keys.IN_SCT].to_numpy()
     expression = sparse.csc_matrix(section.X if values == "lognorm" else section.layers[Keys.SCT_COUNTS])
     if min_spots_fraction > 0:
-        tested &= varies(expression)
+        tested &= varying(expression)
     if not tested.any():
         raise InputError(
             sample,
@@ -122,12 +122,6 @@ def select(
     )
 
 
-def varies(expression: sparse.csc_matrix) -> NDArray[np.bool_]:
-    """Tell the genes (columns) that do not have the same value in every spot."""
-    low, high = (np.asarray(m.todense()).ravel() for m in (expression.min(axis=0), expression.max(axis=0)))
-    return high > low
-
-
 def zscored(
     expression: sparse.csc_matrix,
 ) -> tuple[sparse.csc_matrix, NDArray[np.float64], NDArray[np.float64]]:
@@ -143,7 +137,7 @@ def zscored(
     cut = expression.astype(np.float64)
     mean, variance = mean_variance_axis(cut, axis=0)
     sd = np.sqrt(variance * cut.shape[0] / (cut.shape[0] - 1))
-    sd[~varies(expression)] = 1.0
+    sd[~varying(expression)] = 1.0
     cut.data = np.minimum(cut.data, np.repeat(mean + Z_MAX * sd, np.diff(cut.indptr)))
     return cut, mean, sd
 

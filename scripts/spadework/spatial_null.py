@@ -80,7 +80,7 @@ class SpatialTest:
 class SpatialNull:
     """What the test needs to know of a section, whatever the gene and the latent.
 
-    Takes ``classes * n * 8`` bytes while it is built (8 MB for a full Visium slide), never n x n.
+    Takes little more than ``classes * n * 8`` bytes while it is built (2 MB for a full Visium slide), never n x n.
 
     Attributes
     ----------
@@ -100,8 +100,8 @@ class SpatialNull:
     ) -> None:
         """Sort all pairs of spots into distance classes and compute the traces.
 
-        Class 0 holds each spot with itself, class h the pairs at distances in (h - 1/2, h + 1/2] pitches; the last
-        class is the one that holds half the largest distance.
+        Class 0 holds each spot with itself, class h the pairs at distances in (h - 1/2, h + 1/2] pitches, class 1
+        also any that are closer; the last class is the one that holds half the largest distance.
 
         Parameters
         ----------
@@ -342,7 +342,7 @@ def _traces(
         for h in range(grid.n_classes):
             image = irfft2(rfft2(grid.classes == h) * images[j], s=grid.shape)
             neighbours[h] = image[grid.rows, grid.columns]
-        T -= 2 * neighbours @ neighbours.T
+        T -= 2 * (neighbours @ neighbours.T)
         inner[:, j] = neighbours @ basis
     T += np.einsum("hij,gij->hg", inner, inner)
     return n_pairs, T, np.where(np.arange(grid.n_classes) == 0, n, 0) - np.einsum("hii->h", inner)

@@ -32,8 +32,10 @@ SECTIONS = {
     "hexagonal with holes": (lattice("hexagonal", 15, 24, missing=70), STEPS["hexagonal"]),
     "checkerboard": (lattice("checkerboard", 14, 15, missing=20), STEPS["checkerboard"]),
     "long": (lattice("hexagonal", 3, 90, missing=11), STEPS["hexagonal"]),
+    "tall": (lattice("hexagonal", 90, 4, missing=11), STEPS["hexagonal"]),
     "one row": (lattice("square", 1, 60, missing=9), STEPS["square"]),
     "other steps": (lattice("square", 9, 17, missing=9), (1.7, 0.8)),
+    "less than half a pitch": (lattice("square", 20, 9, missing=9), (0.3, 1.1)),
     "smallest": (lattice("square", 4, 4, missing=6), STEPS["square"]),
 }
 
@@ -55,7 +57,8 @@ def dense_test(cells, step, covariates, expression, latents) -> dict[str, np.nda
     while n_classes - 0.5 < distance.max() / 2 - 1e-9:
         n_classes += 1
     W = [np.eye(n)]
-    W += [((distance > h - 0.5 + 1e-9) & (distance <= h + 0.5 + 1e-9)).astype(float) for h in range(1, n_classes)]
+    above = [0, *np.arange(1.5, n_classes - 1) + 1e-9]
+    W += [((distance > low) & (distance <= h + 0.5 + 1e-9)).astype(float) for h, low in enumerate(above, 1)]
     n_pairs = np.array([w.sum() for w in W])
     design = np.column_stack([np.ones(n)] if covariates is None else [np.ones(n), covariates])
     rank = np.linalg.matrix_rank(design)
@@ -212,6 +215,9 @@ def test_units_and_offsets_do_not_matter(section):
     null, expression, latents = section
     scale = np.random.default_rng(5).uniform(1e-3, 1e3, GENES)
     assert_same(null.test(expression * scale + 40, 1e-4 * latents - 7), null.test(expression, latents), rtol=1e-7)
+    # A pedestal of 2^30 leaves a gene six digits, which must all count.
+    raised = null.test(expression + 2.0**30, latents)
+    np.testing.assert_allclose(raised.r, null.test(expression, latents).r, atol=1e-6)
     negative = null.test(-expression, latents)
     np.testing.assert_allclose(negative.r, -null.test(expression, latents).r, atol=1e-12)
     np.testing.assert_allclose(negative.p, null.test(expression, latents).p, rtol=1e-9)

@@ -33,7 +33,7 @@ def _account(ax: Axes, result: Comparison, fdr: float) -> None:
     y = np.arange(len(table))[::-1]
     first = np.arange(len(table)) == 0  # nothing was before it
     kept, entered = np.where(first, table["found"], table["kept"]), np.where(first, 0, table["entered"])
-    ax.barh(y, kept, color=KEPT, height=0.6, label="found")
+    ax.barh(y, kept, color=KEPT, height=0.6, label="kept")
     ax.barh(y, entered, left=kept, color=ENTERED, height=0.6, label="new by this correction")
     ax.barh(y, -table["left"], color=LEFT, height=0.6, label="lost by this correction")
     reach = max(float(table["found"].max()), float(table["left"].max()), 1.0)

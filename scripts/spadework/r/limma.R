@@ -22,7 +22,7 @@ fit_latents <- function(values, latents, design) {
 
 # Write a table with all digits a double has.
 write_exactly <- function(table, path) {
-  table[] <- lapply(table, function(x) if (is.double(x)) formatC(x, digits = 17, format = "g") else x)
+  table[] <- lapply(table, function(x) if (is.double(x)) trimws(formatC(x, digits = 17, format = "g")) else x)
   connection <- gzfile(path, open = "wt")
   on.exit(close(connection))
   write.csv(table, connection, row.names = FALSE, quote = FALSE)
