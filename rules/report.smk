@@ -95,7 +95,7 @@ rule draw_published:
         "benchmarks/{sample}/{encoder}/draw_published.tsv"
     params:
         patch=pick("patch", "image"),
-        code=code_id("figures.published"),
+        code=code_id("figures.published", "figures.section"),
     resources:
         mem_mb=mem_mb(2000, 12),
         runtime=60,

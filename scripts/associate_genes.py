@@ -5,14 +5,18 @@ from spadework.job import logged, whole_file
 with logged(snakemake.log[0]):
     import anndata as ad
 
+    from spadework import __version__
     from spadework.section_association import associate_section, read_limma, select
 
     p, sample = snakemake.params, snakemake.wildcards.sample
     tested = select(
         ad.read_h5ad(snakemake.input.expression), ad.read_h5ad(snakemake.input.latents), sample, **p.tested
     )
-    fit = next((read_limma(path, p.design) for path in snakemake.input.limma), None)
+    fit, engine = None, f"spadework {__version__}"
+    for path in snakemake.input.limma:
+        fit, engine = read_limma(path, p.design)
     table = associate_section(tested, sample, design=p.design, fit=fit)
+    table.attrs["engine"] = engine
     with whole_file(snakemake.output.parquet) as path:
         table.to_parquet(path)
     with whole_file(snakemake.output.csv) as path:

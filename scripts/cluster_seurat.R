@@ -13,5 +13,6 @@ logged(snakemake@log[[1]], function() {
   object <- embed(object, e$n_pcs)
   write.csv(cluster_table(object, e$n_pcs), snakemake@output[["clusters"]], quote = FALSE)
   corrected <- sct_counts(object)
-  write_10x_h5(snakemake@output[["sct"]], corrected, rownames(counts)[match(rownames(corrected), seurat_names(counts))])
+  genes <- rownames(counts)[match(rownames(corrected), seurat_names(counts))]
+  write_10x_h5(snakemake@output[["sct"]], corrected, genes, versions("Seurat", "sctransform"))
 })

@@ -25,7 +25,7 @@ class EncoderResults:
     latents
         AnnData of the same patches with ``obsm`` pca, tsne, umap, ``obs["image_cluster"]`` and the model in ``uns``.
     association
-        Table of :func:`spadework.association.to_table`.
+        Table of :func:`spadework.association.to_table`; ``attrs["engine"]`` says what fitted the models.
     """
 
     name: str
@@ -78,6 +78,7 @@ def collect(
             key: result.latents.uns[key]
             for key in ("variance_ratio", "variance", "components", "mean", "scale", "fitted_on")
         }
+        spade[result.name]["association_engine"] = result.association.attrs["engine"]
     image = preflight["image"]
     spade["patch"] = {
         "image": image["source"],

@@ -287,7 +287,7 @@ def compare_section(
             expected="the array coordinates of a Visium or legacy ST section",
             remedy="the comparison with the published method is for spots, not for cells",
         )
-    counts, genes = read_sct(sct, section.obs_names, sample)
+    counts, genes, _ = read_sct(sct, section.obs_names, sample)
     lognorm, lognorm_genes = tested_genes(sparse.csc_matrix(section.X), section.var_names, min_spots_fraction)
     material = Material(
         features={face: np.asarray(values) for face, values in features[section.obs_names].obsm.items()},

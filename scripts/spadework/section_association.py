@@ -180,14 +180,14 @@ def write_values(tested: Tested, path: Path) -> None:
         handle["latents"] = tested.latents
 
 
-def read_limma(path: str | Path, design: Design) -> Fit:
-    """Read what ``fit_limma.R`` wrote and hand it over model by model.
+def read_limma(path: str | Path, design: Design) -> tuple[Fit, str]:
+    """Read what ``fit_limma.R`` wrote: a function that hands it over model by model, and the versions behind it.
 
     Parameters
     ----------
     path
-        CSV with the columns ``latent`` (from 1), ``gene`` (from 1), ``coef``, ``t``, ``log10_p``, ``df_prior`` and
-        ``var_prior``.
+        CSV with the columns ``latent`` (from 1), ``gene`` (from 1), ``coef``, ``t``, ``log10_p``, ``df_prior``,
+        ``var_prior`` and, for provenance, ``engine``.
     """
     table = pd.read_csv(path)
     wide = table.pivot(index="gene", columns="latent")
@@ -206,4 +206,4 @@ def read_limma(path: str | Path, design: Design) -> Fit:
             var_prior=float(first["var_prior"]),
         )
 
-    return fit
+    return fit, str(table["engine"].iloc[0])

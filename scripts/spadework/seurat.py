@@ -34,7 +34,8 @@ def add_seurat(adata: ad.AnnData, clusters: str | Path, sct: str | Path, sample:
     adata.obs[Keys.CLUSTER] = categorical(table["seurat_clusters"].to_numpy())
     adata.obsm[Keys.PCA] = table.filter(regex=r"^PC_\d+$").to_numpy(np.float32)
     adata.obsm[Keys.TSNE] = table[["tSNE_1", "tSNE_2"]].to_numpy(np.float32)
-    counts, genes = read_sct(sct, adata.obs_names, sample)
+    counts, genes, software = read_sct(sct, adata.obs_names, sample)
+    adata.uns[Keys.SPADE]["seurat"] = software
     columns = genes.get_indexer(adata.var_names)
     adata.var[Keys.IN_SCT] = columns >= 0
     # A gene without SCT counts takes the column of zeros behind the last one.
@@ -42,8 +43,8 @@ def add_seurat(adata: ad.AnnData, clusters: str | Path, sct: str | Path, sample:
     adata.layers[Keys.SCT_COUNTS] = sparse.csr_matrix(padded[:, columns])
 
 
-def read_sct(path: str | Path, barcodes: pd.Index, sample: str) -> tuple[sparse.csr_matrix, pd.Index]:
-    """Read SCTransform's counts (spots, genes), rows in the order of ``barcodes``, and the names of its genes.
+def read_sct(path: str | Path, barcodes: pd.Index, sample: str) -> tuple[sparse.csr_matrix, pd.Index, str]:
+    """Read SCTransform's counts (spots, genes), rows in the order of ``barcodes``, its genes, and who made them.
 
     Raises
     ------
@@ -54,4 +55,4 @@ def read_sct(path: str | Path, barcodes: pd.Index, sample: str) -> tuple[sparse.
     rows = pd.Index(matrix.barcodes).get_indexer(barcodes)
     if (rows < 0).any():
         raise KeyError(f"{path} lacks {(rows < 0).sum()} of {len(barcodes)} spots")
-    return matrix.counts[rows], pd.Index(matrix.genes[Keys.GENE_IDS])
+    return matrix.counts[rows], pd.Index(matrix.genes[Keys.GENE_IDS]), matrix.software

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rscript import needs_r, run_r
 
 from spadework import __version__
 from spadework.encoders import registry
@@ -28,7 +29,7 @@ def test_environments_pin_the_versions_of_the_lock(file):
             for requirement in dependency["pip"]:
                 name, version = re.fullmatch(r"([a-z]+)(?:\[[a-z-]+\])?==(.+)", requirement).groups()
                 assert lock[name] == version
-        elif " " in dependency and not dependency.startswith("python "):
+        elif " " in dependency and not dependency.startswith(("python ", "r-", "bioconductor-")):
             name, version = dependency.split(" =")
             assert lock[NAMES.get(name, name)].startswith(f"{version}."), dependency
 
@@ -68,10 +69,23 @@ def test_every_environment_named_by_a_rule_exists_and_is_used():
     assert named == {p.name for p in (ROOT / "envs").glob("*.yaml")}
 
 
+@needs_r("Seurat", "limma", "hdf5r")
+@pytest.mark.parametrize("file", ["seurat.yaml", "limma.yaml"])
+def test_r_environments_pin_what_is_tested_here(file):
+    pins = {}
+    for dependency in yaml.safe_load((ROOT / "envs" / file).read_text())["dependencies"]:
+        name, version = dependency.split(" =")
+        pins[name.removeprefix("r-").removeprefix("bioconductor-")] = version
+    code = "p <- installed.packages()[, 'Version']; cat(paste(tolower(names(p)), p), sep='\\n')"
+    installed = dict(line.split() for line in run_r(code).splitlines())
+    for name, version in pins.items():
+        assert installed[name].replace("-", ".").startswith(f"{version}."), (name, installed[name])
+
+
 def test_every_script_belongs_to_a_rule():
     rules = "".join(p.read_text() for p in (ROOT / "rules").glob("*.smk"))
     named = set(re.findall(r'"\.\./scripts/([^"]+)"', rules))
-    assert named == {p.name for p in (ROOT / "scripts").glob("*.py")}
+    assert named == {p.name for p in (ROOT / "scripts").iterdir() if p.suffix in (".py", ".R")}
 
 
 def test_the_version_is_the_same_everywhere():

@@ -124,6 +124,9 @@ def test_published_genes_and_both_engines(published: Run) -> None:
     assert abs(found[1] - 1866) <= 4
     assert found[2] == 1
     overlay = PUBLISHED | {"association": {**PUBLISHED["association"], "engine": "python"}}
+    final = ad.read_h5ad(published.folder / "results/C2/C2.h5ad").uns[Keys.SPADE]
+    assert "limma" in final["vgg16"]["association_engine"]
+    assert "Seurat" in final["seurat"]
     run = run_workflow(published.folder, None, overlay, "results/C2/vgg16/association.parquet")
     assert run.code == 0, run.output
     assert set(run.jobs()) == {"associate_genes", "total"}

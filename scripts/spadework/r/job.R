@@ -41,8 +41,14 @@ need <- function(sample, ...) {
   }
 }
 
+# Name R and packages with their versions, for provenance.
+versions <- function(...) {
+  found <- vapply(c(...), function(package) as.character(packageVersion(package)), "")
+  paste(c(paste("R", getRversion()), paste(names(found), found)), collapse = "; ")
+}
+
 # Write a sparse genes x spots matrix in the HDF5 layout of 10x Genomics.
-write_10x_h5 <- function(path, counts, genes) {
+write_10x_h5 <- function(path, counts, genes, software) {
   file <- hdf5r::H5File$new(path, mode = "w")
   on.exit(file$close_all())
   group <- file$create_group("matrix")
@@ -54,4 +60,7 @@ write_10x_h5 <- function(path, counts, genes) {
   group[["shape"]] <- dim(counts)
   features[["id"]] <- genes
   features[["name"]] <- genes
+  # A scalar: hdf5r's own h5attr<- writes an array of one, which other readers do not take for a text.
+  text <- hdf5r::H5T_STRING$new(size = Inf)
+  file$create_attr("software_version", software, dtype = text, space = hdf5r::H5S$new("scalar"))
 }
