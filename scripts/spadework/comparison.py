@@ -67,7 +67,7 @@ def steps(n_latents: int, patch: str, min_spots_fraction: float) -> list[Step]:
     marginal = replace(
         published,
         name="one at a time",
-        change=f"{n_latents} latents, each in a model of its own, instead of two in one",
+        change=f"a model for each of the first {n_latents} latents instead of one for two",
         n_latents=n_latents,
         design="marginal",
     )
@@ -76,7 +76,7 @@ def steps(n_latents: int, patch: str, min_spots_fraction: float) -> list[Step]:
     normal = replace(
         patches,
         name="normalisation",
-        change=f"log counts of genes in {min_spots_fraction:.0%} of the spots instead of z-scored SCTransform",
+        change=f"log counts instead of z-scored SCTransform, genes in at least {min_spots_fraction:.0%} of spots",
         normalisation="lognorm",
     )
     depth = replace(normal, name="depth", change="log10 UMI in the model", depth=True)
@@ -154,10 +154,13 @@ def compare(material: Material, ladder: list[Step], fdr: float) -> Comparison:
         If a step cannot be done: too few spots, constant latents.
     """
     k = max(step.n_latents for step in ladder)
-    latents = {
-        face: fit_latents(features, k, standardize=material.standardize).project(features)
-        for face, features in material.features.items()
-    }
+    latents = {}
+    for face, features in material.features.items():
+        latents[face] = fit_latents(features, k, standardize=material.standardize).project(features)
+        if latents[face].shape[1] < k:
+            raise ValueError(
+                f"features of {face} vary in {latents[face].shape[1]} directions, fewer than {k} latents"
+            )
     reference = latents[ladder[0].face]
     rows, latent_rows, smallest = [], [], {}
     before: set[str] = set()
@@ -245,7 +248,7 @@ def tested_genes(
     expression: sparse.csc_matrix, genes: pd.Index, min_spots_fraction: float
 ) -> tuple[sparse.csc_matrix, pd.Index]:
     """Leave out genes in too few spots, and constant ones."""
-    keep = (expression.getnnz(axis=0) >= min_spots_fraction * expression.shape[0]) & varying(expression)
+    keep = (expression.getnnz(axis=0) / expression.shape[0] >= min_spots_fraction) & varying(expression)
     return expression[:, np.flatnonzero(keep)], genes[keep]
 
 

@@ -16,6 +16,8 @@ from spadework.errors import InputError
 # Below this many spots scikit-learn's t-SNE is as fast as openTSNE's, above it openTSNE wins.
 OPENTSNE_FROM = 2000
 _TSNE_THREADS = 2
+# A component with less variance than this, relative to the first, is rounding: features have seven digits.
+RESOLUTION = 1e-13
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def fit_latents(features: NDArray[np.floating], n_components: int, *, standardiz
     features
         (n, d).
     n_components
-        Number of latents to keep.
+        Number of latents to keep. Where the features vary in fewer directions, the rest is rounding and is left out.
     standardize
         Scale every feature to unit variance first. Features that share one unit (a network's) are better left
         alone; constant features are never scaled.
@@ -102,14 +104,15 @@ def fit_latents(features: NDArray[np.floating], n_components: int, *, standardiz
         scale = np.where(spread > 0, spread, 1.0)
         features = features / scale
     pca = PCA(n_components, svd_solver="full").fit(features)
-    largest = np.abs(pca.components_).argmax(axis=1)
-    sign = np.sign(pca.components_[np.arange(n_components), largest])
+    real = pca.explained_variance_ > RESOLUTION * pca.explained_variance_[0]
+    components = pca.components_[real]
+    sign = np.sign(components[np.arange(len(components)), np.abs(components).argmax(axis=1)])
     return LatentModel(
         mean=pca.mean_ * scale,
         scale=scale,
-        components=pca.components_ * sign[:, None],
-        variance=pca.explained_variance_,
-        variance_ratio=pca.explained_variance_ratio_,
+        components=components * sign[:, None],
+        variance=pca.explained_variance_[real],
+        variance_ratio=pca.explained_variance_ratio_[real],
     )
 
 
@@ -156,6 +159,14 @@ def fit_sections(
             remedy=f"set latents.n_latents to {most} or fewer",
         )
     model = fit_latents(stacked, min(max(n_latents, n_embed), most), standardize=bool(standardize))
+    if len(model.variance) < n_latents:
+        raise InputError(
+            ", ".join(features),
+            None,
+            found=f"features that vary in {len(model.variance)} directions",
+            expected=f"enough for latents.n_latents: {n_latents}",
+            remedy="look at the image and the preflight overlay: most patches are alike; or lower latents.n_latents",
+        )
     return replace(model, fitted_on=np.array(list(features)))
 
 

@@ -27,7 +27,7 @@ Z_MAX = 10.0
 
 
 @dataclass(frozen=True)
-class Tested:
+class ModelInput:
     """What the models of a section are fitted to.
 
     Attributes
@@ -66,7 +66,7 @@ def select(
     zscore: bool,
     min_spots_fraction: float,
     n_latents: int | None,
-) -> Tested:
+) -> ModelInput:
     """Choose genes, values and latents, joined by barcode.
 
     Parameters
@@ -91,7 +91,7 @@ def select(
         If no gene is left to test.
     """
     n_spots = section.X.getnnz(axis=0)
-    tested = n_spots >= min_spots_fraction * section.n_obs
+    tested = n_spots / section.n_obs >= min_spots_fraction
     if values == "sct":
         tested &= section.var[Keys.IN_SCT].to_numpy()
     expression = sparse.csc_matrix(section.X if values == "lognorm" else section.layers[Keys.SCT_COUNTS])
@@ -112,7 +112,7 @@ def select(
     mean, unit = np.zeros(expression.shape[1]), np.ones(expression.shape[1])
     if zscore:
         expression, mean, unit = zscored(expression)
-    return Tested(
+    return ModelInput(
         expression=expression,
         mean=mean,
         unit=unit,
@@ -142,7 +142,7 @@ def zscored(
     return cut, mean, sd
 
 
-def associate_section(tested: Tested, sample: str, *, design: Design, fit: Fit | None = None) -> pd.DataFrame:
+def associate_section(tested: ModelInput, sample: str, *, design: Design, fit: Fit | None = None) -> pd.DataFrame:
     """Associate the genes of a section with its latents.
 
     Parameters
@@ -171,7 +171,7 @@ def associate_section(tested: Tested, sample: str, *, design: Design, fit: Fit |
     return to_table(result, tested.genes, mean, tested.n_spots)
 
 
-def write_values(tested: Tested, path: Path) -> None:
+def write_values(tested: ModelInput, path: Path) -> None:
     """Write what the models are fitted to as HDF5, for R: ``values`` (spots, genes) and ``latents`` (spots, k)."""
     values = tested.dense()
     log.info("writing %d spots x %d genes (%.1f GB): limma needs them dense", *values.shape, values.nbytes / 1e9)

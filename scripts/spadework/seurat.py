@@ -30,7 +30,8 @@ def add_seurat(adata: ad.AnnData, clusters: str | Path, sct: str | Path, sample:
     KeyError
         If a spot is missing.
     """
-    table = pd.read_csv(clusters, index_col=0, dtype={0: str, "seurat_clusters": str}).loc[adata.obs_names]
+    table = pd.read_csv(clusters, dtype={"Unnamed: 0": str, "seurat_clusters": str})
+    table = table.set_index(table.columns[0]).loc[adata.obs_names]
     adata.obs[Keys.CLUSTER] = categorical(table["seurat_clusters"].to_numpy())
     adata.obsm[Keys.PCA] = table.filter(regex=r"^PC_\d+$").to_numpy(np.float32)
     adata.obsm[Keys.TSNE] = table[["tSNE_1", "tSNE_2"]].to_numpy(np.float32)

@@ -260,12 +260,12 @@ def check_comparison(config: dict[str, Any], *, conda: bool) -> None:
         If there is no R, or the configuration is the published method itself.
     """
     check_r("the comparison with the published method", conda=conda)
-    if config["encoder"]["pixel_range"] != "0-255" or config["association"]["n_latents"]:
+    if config["encoder"]["pixel_range"] != "0-255":
         raise InputError(
             "config",
             None,
-            found="the settings of the published method as the ones to compare it with",
-            expected="those of the corrected method",
+            found=f"encoder.pixel_range: {config['encoder']['pixel_range']}, a setting of the published method",
+            expected="the settings of the corrected method, to compare the published one with",
             remedy="run the comparison without config/spade2021.yaml: it makes the published results itself",
         )
 

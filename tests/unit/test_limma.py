@@ -13,7 +13,7 @@ from rscript import R_CODE, needs_r, run_r
 from scipy import sparse
 
 from spadework.association import Design, associate
-from spadework.section_association import Tested, read_limma, write_values, zscored
+from spadework.section_association import ModelInput, read_limma, write_values, zscored
 
 pytestmark = needs_r("limma", "hdf5r")
 
@@ -29,7 +29,7 @@ write_exactly(table, arguments[4])
 """
 
 
-def limma(folder: Path, tested: Tested, design: Design) -> Path:
+def limma(folder: Path, tested: ModelInput, design: Design) -> Path:
     """Fit with the workflow's own R code."""
     values, table = folder / "values.h5", folder / "limma.csv.gz"
     write_values(tested, values)
@@ -37,13 +37,15 @@ def limma(folder: Path, tested: Tested, design: Design) -> Path:
     return table
 
 
-def material_of(expression: NDArray[np.floating], latents: NDArray[np.floating], *, zscore: bool = False) -> Tested:
+def material_of(
+    expression: NDArray[np.floating], latents: NDArray[np.floating], *, zscore: bool = False
+) -> ModelInput:
     matrix = sparse.csc_matrix(expression)
     n = matrix.shape[1]
     mean, unit = np.zeros(n), np.ones(n)
     if zscore:
         matrix, mean, unit = zscored(matrix)
-    return Tested(matrix, mean, unit, latents, pd.DataFrame(index=[f"g{i}" for i in range(n)]), np.ones(n, int))
+    return ModelInput(matrix, mean, unit, latents, pd.DataFrame(index=[f"g{i}" for i in range(n)]), np.ones(n, int))
 
 
 def counts(rng: np.random.Generator, latents: NDArray[np.floating]) -> NDArray[np.float64]:

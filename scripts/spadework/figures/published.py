@@ -9,7 +9,6 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from skimage.draw import disk
@@ -20,17 +19,13 @@ ALPHA = 0.7
 DPI = 300
 
 
-def _axes() -> tuple[Figure, Axes]:
-    with plt.style.context("default"):
-        return plt.subplots(dpi=DPI)
-
-
+@plt.style.context("default")
 def embedding(tsne: NDArray[np.floating], clusters: pd.Series) -> Figure:
     """Scatter the t-SNE of the image features, coloured by the codes of the clusters (``SPADE_image_features.png``).
 
     Eight colours, as published: beyond that clusters share them. The colour bar names the clusters, words included.
     """
-    figure, ax = _axes()
+    figure, ax = plt.subplots(dpi=DPI)
     points = ax.scatter(tsne[:, 0], tsne[:, 1], c=clusters.cat.codes, cmap="Dark2", s=10)
     names = clusters.cat.categories.astype(str)
     bar = figure.colorbar(points, ax=ax, ticks=np.arange(len(names)))
@@ -38,6 +33,7 @@ def embedding(tsne: NDArray[np.floating], clusters: pd.Series) -> Figure:
     return figure
 
 
+@plt.style.context("default")
 def latent_map(image: NDArray[np.uint8], centres: NDArray[np.floating], latent: NDArray[np.floating]) -> Figure:
     """Lay one latent over the whole image (``SPADE_pc<k>.png``).
 
@@ -51,7 +47,7 @@ def latent_map(image: NDArray[np.uint8], centres: NDArray[np.floating], latent: 
     overlay = np.zeros(image.shape[:2])
     for (x, y), value in zip(np.rint(centres), latent, strict=True):
         overlay[disk((y, x), RADIUS_PX, shape=overlay.shape)] = value
-    figure, ax = _axes()
+    figure, ax = plt.subplots(dpi=DPI)
     ax.imshow(image)
     shown = ax.imshow(overlay, cmap="bwr", vmin=-LIMIT, vmax=LIMIT, alpha=ALPHA)
     figure.colorbar(shown, ax=ax)

@@ -77,14 +77,14 @@ def write_10x_h5(path: Path, counts: sparse.csr_matrix, barcodes: pd.Index, gene
     counts.sort_indices()
     with h5py.File(path, "w") as handle:
         group = handle.create_group("matrix")
-        group["barcodes"] = barcodes.to_numpy().astype("S")
+        group["barcodes"] = barcodes.to_numpy(object)
         # The barcodes' rows are the columns 10x stores.
         group["data"], group["indices"], group["indptr"] = counts.data, counts.indices, counts.indptr
         group["shape"] = np.array(counts.shape[::-1], np.int32)
         features = group.create_group("features")
-        features["id"] = features["name"] = genes.to_numpy().astype("S")
-        features["feature_type"] = np.full(len(genes), GENE_EXPRESSION.encode())
-        features["genome"] = np.full(len(genes), b"")
+        features["id"] = features["name"] = genes.to_numpy(object)
+        features["feature_type"] = np.full(len(genes), GENE_EXPRESSION, object)
+        features["genome"] = np.full(len(genes), "", object)
 
 
 def read_mex(sample: str, folder: Path) -> Matrix:

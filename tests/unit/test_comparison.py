@@ -1,0 +1,366 @@
+"""The published method against the corrected one on simulated spots whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise, permutations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moderated import moderated
+from scipy import sparse, stats
+from scipy.ndimage import gaussian_filter
+from statsmodels.stats.multitest import multipletests
+
+from spadework import comparison
+from spadework.comparison import Comparison, Material, compare, compare_section, correlations, matched, steps
+from spadework.errors import InputError
+from spadework.keys import Keys
+from spadework.readers.matrix import write_10x_h5
+from spadework.spatial_null import STEPS, SpatialNull
+
+SIDE, K, FDR = 18, 3, 0.05
+N = SIDE**2
+PLANTED, DEPTH, NULL = 10, 12, 40
+NAMES = [f"{kind} {i}" for kind, n in (("planted", PLANTED), ("depth", DEPTH), ("null", NULL)) for i in range(n)]
+LADDER = steps(K, "120 µm", 0.1)
+ORDER = ["published", "one at a time", "input range", "patch", "normalisation", "depth", "spatial test"]
+
+
+def standard(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean(axis=0)) / values.std(axis=0)
+
+
+def simulated_material() -> Material:
+    """Spots whose depth and morphology have something in common.
+
+    Planted genes follow the morphology, depth genes the depth and, given depth, nothing else. SCTransform's counts
+    stand for log counts with less noise; they hold a gene more and lack another. Features are mixtures of three
+    latents, and a face's morphology is as clear as the face is good.
+    """
+    rng = np.random.default_rng(11)
+    cells = np.column_stack([i.ravel() for i in np.indices((SIDE, SIDE))])
+    morphology = standard(gaussian_filter(rng.normal(size=(SIDE, SIDE)), 1.0).ravel())
+    depth = standard(0.6 * morphology + 0.8 * rng.normal(size=N))
+    expression = rng.normal(size=(N, len(NAMES)))
+    expression[:, :PLANTED] += np.linspace(0.6, 1.5, PLANTED) * morphology[:, None]
+    expression[:, PLANTED : PLANTED + DEPTH] += 1.2 * depth[:, None]
+    expression = np.maximum(expression + 3, 0)
+    features = {}
+    for face, noise in (("published", 5), ("input_range", 2), ("patch", 0.1)):
+        own = standard(rng.normal(size=(N, 3)))
+        own[:, 0] = standard(morphology + noise * own[:, 0])
+        features[face] = own * [3, 2, 1] @ rng.normal(size=(3, 9)) + 0.1 * rng.normal(size=(N, 9)) + 7
+    return Material(
+        features=features,
+        standardize=False,
+        expression={
+            "sct": sparse.csc_matrix(np.column_stack([np.round(expression[:, :-1], 1), rng.poisson(0.02, N)])),
+            "lognorm": sparse.csc_matrix(expression),
+        },
+        genes={"sct": pd.Index([*NAMES[:-1], "only in sct"]), "lognorm": pd.Index(NAMES)},
+        log10_umi=4 + 0.3 * depth,
+        cells=cells,
+        step=STEPS["square"],
+    )
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    return simulated_material()
+
+
+@pytest.fixture(scope="module")
+def result(material) -> Comparison:
+    return compare(material, LADDER, FDR)
+
+
+def found_in(result: Comparison, step: str) -> set[str]:
+    return set(result.genes.index[result.genes[f"fdr {step}"] < FDR])
+
+
+def components(features: np.ndarray) -> np.ndarray:
+    """Principal components, signs left to chance."""
+    u, s, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
+    return (u * s)[:, :K]
+
+
+def expected_fdr(material: Material, step: str) -> pd.DataFrame:
+    """Do a step from scratch: dense, gene by gene. The ladder is spelled out here a second time."""
+    at = ORDER.index(step)
+    latents = components(material.features["published" if at < 2 else "input_range" if at == 2 else "patch"])
+    kind = "sct" if at < 4 else "lognorm"
+    values = material.expression[kind].toarray()
+    depth = material.log10_umi[:, None]
+    if kind == "sct":
+        values = np.minimum((values - values.mean(axis=0)) / values.std(axis=0, ddof=1), 10)
+    if at == 0:
+        fdr = moderated(values, latents[:, :2]).fdr
+    elif at < 5:
+        fdr = np.hstack([moderated(values, latents[:, [j]]).fdr for j in range(K)])
+    elif at == 5:
+        fdr = np.column_stack([moderated(values, np.hstack([depth, latents[:, [j]]])).fdr[:, 1] for j in range(K)])
+    else:
+        p = SpatialNull(material.cells, (1.0, 1.0), depth).test(values, latents).p
+        fdr = np.column_stack([multipletests(p[:, j], method="fdr_bh")[1] for j in range(K)])
+    return pd.DataFrame(fdr, index=material.genes[kind])
+
+
+def test_the_ladder_has_every_correction_once():
+    assert [s.name for s in LADDER] == ORDER
+    # Each step differs from the one before in what it corrects, and in nothing else.
+    fields = [{f: getattr(s, f) for f in s.__dataclass_fields__ if f not in ("name", "change")} for s in LADDER]
+    changed = [{f for f in a if a[f] != b[f]} for a, b in pairwise(fields)]
+    assert changed == [{"n_latents", "design"}, {"face"}, {"face"}, {"normalisation"}, {"depth"}, {"test"}]
+    assert (LADDER[0].n_latents, LADDER[0].design, LADDER[0].normalisation) == (2, "joint", "sct")
+    assert all(s.n_latents == K for s in LADDER[1:])
+    assert "120 µm" in LADDER[3].change
+    assert "10%" in LADDER[4].change
+
+
+@pytest.mark.parametrize("step", ORDER)
+def test_every_step_equals_the_same_from_scratch(material, result, step):
+    expected = expected_fdr(material, step)
+    row = result.steps.set_index("step").loc[step]
+    found = set(expected.index[(expected < FDR).any(axis=1)])
+    assert found_in(result, step) == found
+    assert (row["tested"], row["found"]) == (len(expected), len(found))
+    ours = result.genes[f"fdr {step}"]
+    smallest = expected.min(axis=1).reindex(ours.index)
+    np.testing.assert_allclose(ours, smallest, rtol=1e-6)
+    per_latent = result.latents[result.latents["step"] == step].set_index("latent")["found"]
+    for j, n in per_latent.items():
+        if j <= expected.shape[1]:
+            assert n == (expected[j - 1] < FDR).sum()
+        else:
+            assert np.isnan(n)
+
+
+def test_planted_genes_stay_and_depth_genes_leave_at_depth(result):
+    genes = result.genes
+    planted, depth = (genes.index.str.startswith(kind) for kind in ("planted", "depth"))
+    assert planted.sum() == PLANTED
+    assert genes.loc[planted, "in_corrected"].all()
+    assert depth.sum() == DEPTH
+    assert set(genes.index[depth]) <= found_in(result, "normalisation")
+    assert len(set(genes.index[depth]) & found_in(result, "depth")) <= 1
+    assert (genes.loc[depth, "decided_by"] == "depth").mean() >= 0.9
+    assert not genes.loc[depth, "in_corrected"].any()
+    row = result.steps.set_index("step").loc["depth"]
+    assert row["left"] >= DEPTH - 1
+    nulls = {name for name in found_in(result, "spatial test") if name.startswith("null")}
+    assert len(nulls) <= 3
+
+
+def test_accounts_balance_at_every_step(result):
+    before: set[str] = set()
+    for row in result.steps.itertuples():
+        found = found_in(result, row.step)
+        assert row.found == len(found) == row.kept + row.entered
+        assert len(before) == row.kept + row.left
+        assert (row.kept, row.entered, row.left) == (len(found & before), len(found - before), len(before - found))
+        before = found
+    # a comparison in which nothing moves would prove nothing
+    assert (result.steps["entered"].iloc[1:] > 0).sum() >= 2
+    assert (result.steps["left"] > 0).any()
+
+
+def check_decisions(result: Comparison) -> None:
+    for _, row in result.genes.iterrows():
+        states = [bool(row[f"fdr {step}"] < FDR) for step in ORDER]
+        assert any(states)
+        assert row["in_published"] == states[0]
+        assert row["in_corrected"] == states[-1]
+        at = ORDER.index(row["decided_by"])
+        assert len(set(states[at:])) == 1
+        assert at == 0 or states[at - 1] != states[at]
+
+
+def test_the_deciding_step_follows_from_the_columns(result):
+    check_decisions(result)
+    assert list(result.genes.columns) == ["in_published", "in_corrected", "decided_by", *(f"fdr {s}" for s in ORDER)]
+    assert result.genes.index.name == "gene"
+    assert result.genes["decided_by"].nunique() >= 3
+    # what ends up found comes first, the published findings first among it
+    assert result.genes["in_corrected"].is_monotonic_decreasing
+    for _, rows in result.genes.groupby("in_corrected"):
+        assert rows["fdr published"].dropna().is_monotonic_increasing
+
+
+def test_genes_come_and_go_in_any_pattern(material):
+    """Features are noisy and the limit is lax, so that chance makes patterns of all kinds."""
+    rng = np.random.default_rng(3)
+    noisy = {
+        face: features + rng.normal(0, 4, features.shape) * [[3 if face == "input_range" else 0.2]]
+        for face, features in material.features.items()
+    }
+    result = compare(replace(material, features=noisy), LADDER, 0.3)
+    states = (result.genes[[f"fdr {s}" for s in ORDER]] < 0.3).to_numpy()
+    assert ((states[:, 1:] != states[:, :-1]).sum(axis=1) >= 3).any()
+    for row, state in zip(result.genes["decided_by"], states, strict=True):
+        at = ORDER.index(row)
+        assert len(set(state[at:].tolist())) == 1
+        assert at == 0 or state[at - 1] != state[at]
+
+
+def test_a_gene_not_tested_has_no_rate(material, result):
+    missing = replace(
+        material,
+        expression=material.expression | {"lognorm": material.expression["lognorm"][:, 1:]},
+        genes=material.genes | {"lognorm": material.genes["lognorm"][1:]},
+    )
+    genes = compare(missing, LADDER, FDR).genes
+    assert genes.loc["planted 0", [f"fdr {s}" for s in ORDER[4:]]].isna().all()
+    assert genes.loc["planted 0", "decided_by"] == "normalisation"
+    assert not genes.loc["planted 0", "in_corrected"]
+    assert result.genes.loc["planted 0", "in_corrected"]
+
+
+def test_features_that_differ_in_unit_are_standardized(material):
+    units = 10.0 ** np.arange(-4, 5)
+    mixed = {face: values * units for face, values in material.features.items()}
+    by_hand = {face: standard(values) for face, values in material.features.items()}
+    ours = compare(replace(material, features=mixed, standardize=True), LADDER, FDR)
+    expected = compare(replace(material, features=by_hand), LADDER, FDR)
+    pd.testing.assert_frame_equal(ours.genes, expected.genes, rtol=1e-6)
+    plain = compare(replace(material, features=mixed), LADDER, FDR)
+    assert not np.allclose(ours.correspondence, plain.correspondence, atol=0.05)
+
+
+def test_nothing_found_is_an_empty_table(material):
+    result = compare(material, LADDER, 1e-300)
+    assert result.steps["found"].eq(0).all()
+    assert len(result.genes) == 0
+    assert "decided_by" in result.genes
+
+
+def test_latents_are_told_by_their_correlation(material, result):
+    published = components(material.features["published"])
+    for at, step in enumerate(ORDER):
+        latents = components(material.features["published" if at < 2 else "input_range" if at == 2 else "patch"])
+        rows = result.latents[result.latents["step"] == step]
+        assert rows["published_latent"].tolist() == [1, 2, 3]
+        assert sorted(rows["latent"]) == [1, 2, 3]
+        best = max(
+            permutations(range(K)),
+            key=lambda order, z=latents: sum(
+                abs(stats.pearsonr(published[:, i], z[:, j])[0]) for i, j in enumerate(order)
+            ),
+        )
+        assert rows["latent"].tolist() == [j + 1 for j in best]
+        for row in rows.itertuples():
+            x, y = published[:, row.published_latent - 1], latents[:, row.latent - 1]
+            assert row.r == pytest.approx(abs(stats.pearsonr(x, y)[0]), abs=1e-9)
+            assert abs(row.r_log10_umi) == pytest.approx(abs(stats.pearsonr(y, material.log10_umi)[0]), abs=1e-9)
+    np.testing.assert_allclose(result.latents["r"].iloc[: 2 * K], 1)
+    expected = [[abs(stats.pearsonr(x, y)[0]) for y in latents.T] for x in published.T]
+    np.testing.assert_allclose(result.correspondence, expected, atol=1e-9)
+
+
+@given(
+    st.integers(1, 5).flatmap(
+        lambda k: st.integers(k, 6).flatmap(
+            lambda m: st.lists(st.lists(st.floats(0, 1), min_size=m, max_size=m), min_size=k, max_size=k)
+        )
+    )
+)
+@settings(max_examples=80, deadline=None)
+def test_matching_is_the_best_of_all_and_uses_each_latent_once(rows):
+    size = np.array(rows)
+    ours = matched(size)
+    assert len(set(ours.tolist())) == len(size)
+    best = max(
+        sum(size[i, j] for i, j in enumerate(order)) for order in permutations(range(size.shape[1]), len(size))
+    )
+    assert size[np.arange(len(size)), ours].sum() == pytest.approx(best)
+
+
+def test_greedy_matching_would_be_another():
+    assert matched(np.array([[0.9, 0.8], [0.85, 0.1]])).tolist() == [1, 0]
+
+
+def test_correlations_equal_scipys():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(30, 2)), rng.normal(size=(30, 4))
+    expected = [[abs(stats.pearsonr(x, y)[0]) for y in b.T] for x in a.T]
+    np.testing.assert_allclose(correlations(a, b), expected, atol=1e-12)
+
+
+def test_genes_in_enough_spots_that_vary_are_compared():
+    values = np.array([[1, 0, 2, 0, 5], [2, 0, 2, 0, 0], [0, 3, 2, 0, 0], [0, 0, 2, 0, 0.0]])
+    kept, names = comparison.tested_genes(sparse.csc_matrix(values), pd.Index(list("abcde")), 0.5)
+    assert list(names) == ["a"]
+    np.testing.assert_array_equal(kept.toarray(), values[:, :1])
+    assert list(comparison.tested_genes(sparse.csc_matrix(values), pd.Index(list("abcde")), 0.25)[1]) == [
+        "a",
+        "b",
+        "e",
+    ]
+
+
+PATCH = {"um": 120, "px": None, "output_px": 64, "image": "best"}
+SETTINGS = {"patch": PATCH, "n_latents": K, "min_spots_fraction": 0.1, "fdr": FDR}
+
+
+def write_section(material: Material, folder, *, kind: str = "square") -> tuple[ad.AnnData, ad.AnnData]:
+    """Lay the material out in the workflow's files, rows in three different orders."""
+    rng = np.random.default_rng(6)
+    barcodes = pd.Index([f"b{i}" for i in range(N)])
+    section = ad.AnnData(
+        sparse.csr_matrix(material.expression["lognorm"]),
+        obs=pd.DataFrame(
+            {
+                Keys.ARRAY_ROW: material.cells[:, 0],
+                Keys.ARRAY_COL: material.cells[:, 1],
+                Keys.TOTAL_COUNTS: 10**material.log10_umi,
+            },
+            index=barcodes,
+        ),
+        var=pd.DataFrame(index=material.genes["lognorm"]),
+    )
+    section.uns[Keys.SPADE] = {"lattice": {"kind": kind}}
+    features = ad.AnnData(obs=pd.DataFrame(index=barcodes), obsm=dict(material.features))
+    features.uns["encoder"] = {"same_units": not material.standardize}
+    order = rng.permutation(N)
+    write_10x_h5(folder / "sct.h5", material.expression["sct"].tocsr()[order], barcodes[order], material.genes["sct"])
+    return section, features[rng.permutation(N)].copy()
+
+
+def test_a_section_is_joined_by_barcode(material, tmp_path):
+    rng = np.random.default_rng(7)
+    counts = sparse.csc_matrix(rng.poisson(np.expm1(material.expression["sct"].toarray() / 2)))
+    standardized = {face: values * np.r_[100, np.ones(8)] for face, values in material.features.items()}
+    material = replace(
+        material, expression=material.expression | {"sct": counts}, features=standardized, standardize=True
+    )
+    section, features = write_section(material, tmp_path)
+    ours = compare_section(features, section, tmp_path / "sct.h5", "s", **SETTINGS)
+    logged = material.expression | {"sct": counts.astype(float).log1p()}
+    expected = compare(replace(material, expression=logged), LADDER, FDR)
+    pd.testing.assert_frame_equal(ours.genes, expected.genes, rtol=1e-6)
+    pd.testing.assert_frame_equal(ours.latents, expected.latents, rtol=1e-6)
+    numbers = ["tested", "found", "kept", "entered", "left"]
+    pd.testing.assert_frame_equal(ours.steps[numbers], expected.steps[numbers])
+    assert "120 µm of the best image at 64 px" in ours.steps.loc[3, "change"]
+
+
+def test_sections_that_cannot_be_compared_say_why(material, tmp_path):
+    counts = material.expression | {"sct": material.expression["sct"].rint()}
+    section, features = write_section(replace(material, expression=counts), tmp_path)
+    arguments = (tmp_path / "sct.h5", "sec")
+    with pytest.raises(InputError, match=r"^sec\n(.|\n)*allow at most 9(.|\n)*n_latents"):
+        compare_section(features, section, *arguments, **(SETTINGS | {"n_latents": 10}))
+    few = section[:3].copy()
+    with pytest.raises(InputError, match="3 spots"):
+        compare_section(features, few, *arguments, **SETTINGS)
+    dull = features.copy()
+    dull.obsm["patch"] = np.ones((N, 9))
+    with np.errstate(invalid="ignore"), pytest.raises(InputError, match="vary in 0 directions"):
+        compare_section(dull, section, *arguments, **SETTINGS)
+    section.uns[Keys.SPADE]["lattice"]["kind"] = "none"
+    with pytest.raises(InputError, match=r"spots on no lattice"):
+        compare_section(features, section, *arguments, **SETTINGS)

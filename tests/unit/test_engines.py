@@ -1,0 +1,242 @@
+"""Which engines can run, what the comparison compares, and fingerprints of code that is not Python."""
+
+from __future__ import annotations
+
+import copy
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spadework import job
+from spadework.errors import InputError
+from spadework.samples import Sample
+from spadework.targets import (
+    check_comparison,
+    check_config,
+    check_engines,
+    check_r,
+    comparison_faces,
+    final_outputs,
+    result_parameters,
+)
+
+ROOT = Path(__file__).parents[2]
+PROFILE = ROOT / "config" / "spade2021.yaml"
+
+
+def defaults() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+
+
+def merged(overlay: dict[str, Any]) -> dict[str, Any]:
+    """Lay one configuration over the default, key by key, as Snakemake does."""
+    config = copy.deepcopy(defaults())
+    for key, value in overlay.items():
+        config[key] = config[key] | value if isinstance(value, dict) else value
+    return config
+
+
+def published() -> dict[str, Any]:
+    return merged(yaml.safe_load(PROFILE.read_text()))
+
+
+@pytest.fixture
+def no_r(tmp_path, monkeypatch) -> Path:
+    """A PATH without Rscript; the folder on it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shutil.which("Rscript") is None
+    return tmp_path
+
+
+@pytest.fixture
+def with_r(no_r) -> None:
+    (no_r / "Rscript").write_text("#!/bin/sh\n")
+    (no_r / "Rscript").chmod(0o755)
+
+
+def test_the_defaults_need_no_r(no_r):
+    check_engines(defaults(), conda=False)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "wanted_by"),
+    [
+        ({"expression": {"engine": "seurat"}}, "expression.engine: seurat needs"),
+        ({"association": {"engine": "limma"}}, "association.engine: limma needs"),
+        (
+            {"expression": {"engine": "seurat"}, "association": {"engine": "limma"}},
+            "expression.engine: seurat and association.engine: limma needs",
+        ),
+    ],
+)
+def test_r_engines_need_rscript_or_conda(no_r, overlay, wanted_by):
+    config = merged(overlay)
+    with pytest.raises(InputError) as error:
+        check_engines(config, conda=False)
+    assert wanted_by in error.value.found
+    assert "no Rscript on the PATH" in error.value.found
+    assert "--use-conda" in error.value.remedy
+    assert "expression.engine: scanpy" in error.value.remedy
+    check_engines(config, conda=True)
+
+
+def test_rscript_on_the_path_is_enough(with_r):
+    check_r("anything", conda=False)
+    check_engines(published(), conda=False)
+
+
+def test_a_file_that_cannot_be_run_is_no_rscript(no_r):
+    (no_r / "Rscript").write_text("")
+    with pytest.raises(InputError, match="no Rscript"):
+        check_r("anything", conda=False)
+
+
+def test_rscript_is_looked_for_by_name(monkeypatch):
+    asked = []
+    monkeypatch.setattr(shutil, "which", lambda name: asked.append(name))
+    with pytest.raises(InputError, match="which a reviewer needs"):
+        check_r("a reviewer", conda=False)
+    assert asked == ["Rscript"]
+    check_r("a reviewer", conda=True)
+
+
+@pytest.mark.parametrize("conda", [False, True])
+def test_sct_values_need_seurat(with_r, conda):
+    with pytest.raises(InputError) as error:
+        check_engines(merged({"association": {"values": "sct"}}), conda=conda)
+    assert error.value.found == "association.values: sct with expression.engine: scanpy"
+    assert "expression.engine: seurat" in error.value.remedy
+    check_engines(merged({"association": {"values": "sct"}, "expression": {"engine": "seurat"}}), conda=conda)
+
+
+def test_no_more_latents_are_tested_than_there_are():
+    for n, latents in ((None, 6), (6, 6), (1, 1)):
+        check_engines(merged({"association": {"n_latents": n}, "latents": {"n_latents": latents}}), conda=False)
+    with pytest.raises(InputError) as error:
+        check_engines(merged({"association": {"n_latents": 7}}), conda=False)
+    assert error.value.found == "association.n_latents: 7"
+    assert error.value.expected == "at most latents.n_latents: 6"
+
+
+def test_the_published_profile_is_a_valid_configuration(with_r):
+    config = published()
+    check_config(config, ROOT / "config" / "schemas" / "config.schema.yaml")
+    check_engines(config, conda=False)
+    # what the paper's script does, from the paper's script
+    assert config["patch"] == {"um": None, "px": 32, "output_px": 32, "image": "hires"}
+    assert config["association"] == {
+        "engine": "limma",
+        "values": "sct",
+        "zscore": True,
+        "design": "joint",
+        "n_latents": 2,
+        "min_spots_fraction": 0,
+    }
+
+
+def test_faces_go_from_the_published_to_the_configured_one_thing_at_a_time():
+    config = merged({"patch": {"um": 100, "output_px": 64}})
+    faces = comparison_faces(config, PROFILE)
+    assert list(faces) == ["published", "input_range", "patch"]
+    assert faces["published"] == {"patch": published()["patch"], "pixel_range": "0-1"}
+    assert faces["input_range"] == {"patch": published()["patch"], "pixel_range": "0-255"}
+    assert faces["patch"] == {"patch": config["patch"], "pixel_range": "0-255"}
+    # every key a patch is cut by, in each face
+    assert all(set(face["patch"]) == set(defaults()["patch"]) for face in faces.values())
+
+
+def test_the_comparison_needs_r_and_the_corrected_settings(with_r):
+    check_comparison(defaults(), conda=False)
+    for config in (
+        published(),
+        merged({"encoder": {"pixel_range": "0-1"}}),
+    ):
+        with pytest.raises(InputError, match=r"a setting of the published method(.|\n)*without config/spade2021"):
+            check_comparison(config, conda=False)
+
+
+def test_the_comparison_needs_r_whatever_the_engines_are(no_r):
+    with pytest.raises(InputError, match="which the comparison with the published method needs"):
+        check_comparison(defaults(), conda=False)
+    check_comparison(defaults(), conda=True)
+
+
+def test_published_files_are_asked_for_only_where_wanted():
+    samples = {"a": Sample.__new__(Sample), "b": Sample.__new__(Sample)}
+    plain = set(final_outputs(samples, merged({"latents": {"n_latents": 3}})))
+    more = set(final_outputs(samples, merged({"latents": {"n_latents": 3}, "figures": {"published": True}})))
+    assert plain < more
+    names = ["SPADE_image_features.png", "ts_features_pc.csv", *(f"SPADE_pc{k}.png" for k in (1, 2, 3))]
+    assert more - plain == {f"results/{s}/vgg16/published/{name}" for s in samples for name in names}
+
+
+def test_engines_are_kept_with_the_results():
+    kept = result_parameters(published())
+    assert kept["expression"]["engine"] == "seurat"
+    assert kept["association"]["engine"] == "limma"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> Path:
+    """A copy of the package whose files may be edited."""
+    copied = Path(shutil.copytree(job.PACKAGE, tmp_path / "spadework", ignore=shutil.ignore_patterns("__pycache__")))
+    monkeypatch.setattr(job, "PACKAGE", copied)
+    return copied
+
+
+def test_an_edited_r_file_changes_the_fingerprints_that_name_it_and_no_others(package):
+    asked = {
+        "limma": ("r/job.R", "r/limma.R"),
+        "seurat": ("r/job.R", "r/seurat.R"),
+        "mixed": ("association", "r/limma.R"),
+        "python": ("association",),
+    }
+
+    def all_of() -> dict[str, str]:
+        return {name: job.code_id(*files) for name, files in asked.items()}
+
+    def changed_by(file: str) -> set[str]:
+        before, path = all_of(), package / file
+        text = path.read_text()
+        path.write_text(text + "# edited\n")
+        after = all_of()
+        path.write_text(text)
+        assert all_of() == before
+        return {name for name in asked if after[name] != before[name]}
+
+    assert changed_by("r/limma.R") == {"limma", "mixed"}
+    assert changed_by("r/seurat.R") == {"seurat"}
+    assert changed_by("r/job.R") == {"limma", "seurat"}
+    assert changed_by("keys.py") == {"mixed", "python"}  # imported by association.py
+    assert changed_by("latents.py") == set()
+
+
+def test_names_count_in_a_fingerprint_and_their_order_does_not(package):
+    assert job.code_id("r/job.R", "r/limma.R") == job.code_id("r/limma.R", "r/job.R")
+    assert job.code_id("r/limma.R") != job.code_id("r/limma.R", "r/job.R")
+    assert job.code_id("association") == job.code_id("association.py")
+    shutil.copy(package / "r" / "limma.R", package / "r" / "twin.R")
+    assert job.code_id("r/twin.R") != job.code_id("r/limma.R")
+
+
+def test_an_r_file_is_not_read_as_python(package):
+    (package / "r" / "odd.R").write_text(
+        "x <- function(a, ...) { `if`(a, 1, 2) } # from spadework.keys import Keys\n"
+    )
+    assert len(job.code_id("r/odd.R")) == 16
+
+
+@pytest.mark.parametrize("name", ["r/lima.R", "limma.R", "r/limma", "r", "seurat.R"])
+def test_a_fingerprint_of_no_file_is_refused(package, name):
+    with pytest.raises(ValueError, match="no module"):
+        job.code_id("association", name)
+
+
+def test_rules_name_r_files_that_exist():
+    for path in (ROOT / "rules").glob("*.smk"):
+        for name in re.findall(r'"(r/\w+\.R)"', path.read_text()):
+            assert (job.PACKAGE / name).is_file(), name
