@@ -7,8 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from snakemake.settings.types import DeploymentMethod
-
 from spadework import targets
 from spadework.errors import SpadeworkError
 from spadework.job import code_id
@@ -17,7 +15,8 @@ from spadework.targets import mem_mb
 
 SCHEMAS = Path(workflow.basedir, "config/schemas")
 
-CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+# R is looked for once, where the workflow is started, unless an environment brings it.
+OWN_R = workflow.is_main_process and not workflow.deployment_settings.deployment_method
 
 try:
     targets.check_config(config, SCHEMAS / "config.schema.yaml")
@@ -25,7 +24,7 @@ try:
     targets.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
     INPUTS = targets.all_inputs(SAMPLES, config)
     targets.check_encoders(config)
-    targets.check_engines(config, conda=CONDA)
+    targets.check_engines(config, own_r=OWN_R)
 except SpadeworkError as error:
     raise WorkflowError(str(error)) from None
 
@@ -37,6 +36,16 @@ wildcard_constraints:
     sample="|".join(map(re.escape, SAMPLES)),
     unit="|".join(map(re.escape, dict.fromkeys(UNITS.values()))),
     encoder="|".join(map(re.escape, ENCODERS)),
+    pixel_range="0-1|0-255",
 
 
 pick = partial(targets.pick, config)
+
+
+def comparable(wildcards):
+    """Return SCTransform's counts for the comparison; ask for R only where it is wanted."""
+    try:
+        targets.check_comparison(config, PUBLISHED, own_r=OWN_R)
+    except SpadeworkError as error:
+        raise WorkflowError(str(error)) from None
+    return f"results/{wildcards.sample}/expression/sct_counts.h5"

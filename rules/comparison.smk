@@ -1,75 +1,69 @@
-COMPARED = "results/{sample}/{encoder}/comparison/"
-
-
-def sct_counts(wildcards):
-    """Ask for R, and for settings other than the published ones, only where the comparison is wanted."""
-    try:
-        targets.check_comparison(config, conda=CONDA)
-    except SpadeworkError as error:
-        raise WorkflowError(str(error)) from None
-    return f"results/{wildcards.sample}/expression/sct_counts.h5"
+PUBLISHED = targets.published_settings(Path(workflow.basedir, "config/spade2021.yaml"))
 
 
 rule compare:
     """Compare every section's results with those of the published method (not part of all)."""
     input:
-        expand(COMPARED + "comparison.png", sample=SAMPLES, encoder=ENCODERS[:1]),
+        expand("results/{sample}/{encoder}/comparison/comparison.png", sample=SAMPLES, encoder=ENCODERS[:1]),
 
 
-rule encode_faces:
-    """Encode patches as published, with the right input range, and with the right patch as well."""
+use rule cut_patches as cut_published_patches with:
+    output:
+        patches=temp("results/{sample}/patches/published.h5"),
+        manifest=temp("results/{sample}/patches/published.parquet"),
+    log:
+        "logs/{sample}/cut_published_patches.log",
+    benchmark:
+        "benchmarks/{sample}/cut_published_patches.tsv"
+    params:
+        patch=PUBLISHED["patch"],
+        channels=lambda w: SAMPLES[w.sample].channels,
+        code=code_id("patch_file", "tissue"),
+
+
+use rule encode_patches as encode_published_patches with:
     input:
-        section="results/{sample}/ingest/spots.h5ad",
-        preflight=ancient("results/{sample}/preflight/preflight.json"),
-        image=lambda w: INPUTS[w.sample]["image"],
+        patches="results/{sample}/patches/published.h5",
         weights=lambda w: targets.weights_path(w.encoder, config),
     output:
-        temp(COMPARED + "features.h5ad"),
+        "results/{sample}/{encoder}/comparison/features_{pixel_range}.h5ad",
     log:
-        "logs/{sample}/{encoder}/encode_faces.log",
+        "logs/{sample}/{encoder}/encode_published_patches_{pixel_range}.log",
     benchmark:
-        "benchmarks/{sample}/{encoder}/encode_faces.tsv"
+        "benchmarks/{sample}/{encoder}/encode_published_patches_{pixel_range}.tsv"
     params:
-        faces=targets.comparison_faces(config, Path(workflow.basedir, "config/spade2021.yaml")),
-        encoder=pick("encoder", "device", "precision"),
-        channels=lambda w: SAMPLES[w.sample].channels,
-        code=code_id("faces", "encoders.run"),
-    threads: 8
-    resources:
-        mem_mb=mem_mb(4000, 12),
-        runtime=480,
-        gpu=1 if config["encoder"]["device"] == "gpu" else 0,
-    conda:
-        "../envs/tensorflow.yaml"
-    script:
-        "../scripts/encode_faces.py"
+        encoder=lambda w: pick("encoder", "device", "precision") | {"pixel_range": w.pixel_range},
+        output_px=PUBLISHED["patch"]["output_px"],
+        code=code_id("encoders.registry", "encoders.run"),
 
 
-rule compare_faces:
+rule compare_methods:
     """Say which latents correspond, which genes enter and leave, and because of which correction."""
     input:
-        features=COMPARED + "features.h5ad",
+        published="results/{sample}/{encoder}/comparison/features_0-1.h5ad",
+        input_range="results/{sample}/{encoder}/comparison/features_0-255.h5ad",
+        patch="results/{sample}/{encoder}/features.h5ad",
         expression="results/{sample}/expression/expression.h5ad",
-        sct=sct_counts,
+        sct=comparable,
     output:
-        steps=COMPARED + "steps.csv",
-        latents=COMPARED + "latents.csv",
-        genes=COMPARED + "genes.csv.gz",
-        figure=COMPARED + "comparison.png",
+        steps="results/{sample}/{encoder}/comparison/steps.csv",
+        latents="results/{sample}/{encoder}/comparison/latents.csv",
+        genes="results/{sample}/{encoder}/comparison/genes.csv.gz",
+        figure="results/{sample}/{encoder}/comparison/comparison.png",
     log:
-        "logs/{sample}/{encoder}/compare_faces.log",
+        "logs/{sample}/{encoder}/compare_methods.log",
     benchmark:
-        "benchmarks/{sample}/{encoder}/compare_faces.tsv"
+        "benchmarks/{sample}/{encoder}/compare_methods.tsv"
     params:
         patch=config["patch"],
         n_latents=config["latents"]["n_latents"],
         min_spots_fraction=config["association"]["min_spots_fraction"],
         figures=pick("figures", "dpi", "fdr"),
-        code=code_id("comparison", "figures.comparison", "seurat"),
+        code=code_id("comparison", "figures.comparison", "figures.section"),
     resources:
         mem_mb=mem_mb(3000, 20),
         runtime=120,
     conda:
         "../envs/scanpy.yaml"
     script:
-        "../scripts/compare_faces.py"
+        "../scripts/compare_methods.py"

@@ -6,8 +6,7 @@ rule cluster_expression:
     """Filter, normalise and cluster a section by expression."""
     input:
         section="results/{sample}/ingest/spots.h5ad",
-        # Only has to be there: what the preflight found about the image does not matter here.
-        preflight=ancient("results/{sample}/preflight/preflight.json"),
+        preflight="results/{sample}/preflight/preflight.json",
         clusters=lambda w: [str(c) for c in [SAMPLES[w.sample].clusters] if c],
         seurat="results/{sample}/expression/seurat.csv" if SEURAT else [],
         sct="results/{sample}/expression/sct_counts.h5" if SEURAT else [],
@@ -37,7 +36,7 @@ rule export_counts:
     """Hand the counts of the spots that pass the quality control to R."""
     input:
         section="results/{sample}/ingest/spots.h5ad",
-        preflight=ancient("results/{sample}/preflight/preflight.json"),
+        preflight="results/{sample}/preflight/preflight.json",
     output:
         temp("results/{sample}/expression/counts.h5"),
     log:

@@ -35,7 +35,6 @@ rule check_section:
     benchmark:
         "benchmarks/{sample}/check_section.tsv"
     params:
-        patch=pick("patch", "um", "px", "image"),
         channels=lambda w: SAMPLES[w.sample].channels,
         code=code_id("preflight", "figures.preflight"),
     resources:

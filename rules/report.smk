@@ -84,7 +84,6 @@ rule draw_published:
     """Make the published script's own files, as it makes them."""
     input:
         section="results/{sample}/{sample}.h5ad",
-        image=lambda w: INPUTS[w.sample]["image"],
     output:
         embedding="results/{sample}/{encoder}/published/SPADE_image_features.png",
         maps=expand("results/{{sample}}/{{encoder}}/published/SPADE_pc{k}.png", k=LATENT_NUMBERS),
@@ -94,7 +93,6 @@ rule draw_published:
     benchmark:
         "benchmarks/{sample}/{encoder}/draw_published.tsv"
     params:
-        patch=pick("patch", "image"),
         code=code_id("figures.published", "figures.section"),
     resources:
         mem_mb=mem_mb(2000, 12),

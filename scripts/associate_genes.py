@@ -5,14 +5,13 @@ from spadework.job import logged, whole_file
 with logged(snakemake.log[0]):
     import anndata as ad
 
-    from spadework import __version__
     from spadework.section_association import associate_section, read_limma, select
 
     p, sample = snakemake.params, snakemake.wildcards.sample
     tested = select(
         ad.read_h5ad(snakemake.input.expression), ad.read_h5ad(snakemake.input.latents), sample, **p.tested
     )
-    fit, engine = None, f"spadework {__version__}"
+    fit, engine = None, "python"
     for path in snakemake.input.limma:
         fit, engine = read_limma(path, p.design)
     table = associate_section(tested, sample, design=p.design, fit=fit)

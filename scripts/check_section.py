@@ -11,30 +11,21 @@ with logged(snakemake.log.text):
 
     from spadework.figures.preflight import overlay
     from spadework.figures.style import finish, resolution
-    from spadework.patches import patch_size_px, section_image
+    from spadework.patches import section_image
     from spadework.preflight import PreflightError, preflight
 
     p, sample = snakemake.params, snakemake.wildcards.sample
     section = ad.read_h5ad(snakemake.input.section)
     fullres = next(iter(snakemake.input.image), None)
-    scaled = section_image(section, sample, p.patch["image"], fullres, p.channels)
+    scaled = section_image(section, sample, "best", fullres, p.channels)
     name = Path(fullres).name if scaled.source == "fullres" else f"the {scaled.source} image"
-    report = preflight(
-        section,
-        sample,
-        scaled,
-        name,
-        patch_um=p.patch["um"],
-        patch_px=p.patch["px"],
-        fluorescence=bool(p.channels),
-    )
+    report = preflight(section, sample, scaled, name, fluorescence=bool(p.channels))
     for check in report.checks:
         print(f"{check.status:5}{check.name}: {check.found}" + (f" -> {check.remedy}" if check.remedy else ""))
-    patch = patch_size_px(p.patch["um"], p.patch["px"], scaled.um_per_px)
     spot = tuple(section.uns["spade"]["lattice"]["spot_um"] / um for um in scaled.um_per_px)
     # The log keeps the picture of a section that fails, when there is no result.
     with resolution(150):  # not figures.dpi, which must not re-run what comes after
-        figure = overlay(report, scaled.image, scaled.to_px(section.obsm["spatial"]), spot, patch)
+        figure = overlay(report, scaled.image, scaled.to_px(section.obsm["spatial"]), spot)
         finish(figure, snakemake.log.overlay)
     if report.status == "stop":
         raise PreflightError(sample, name, report.checks, snakemake.log.overlay)

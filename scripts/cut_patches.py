@@ -8,7 +8,7 @@ with logged(snakemake.log[0]):
     import anndata as ad
 
     from spadework.patch_file import write_patches
-    from spadework.patches import patch_boxes, patch_size_px, section_image
+    from spadework.patches import check_patch_size, patch_boxes, patch_size_px, section_image
     from spadework.tissue import TissueModel
 
     p, sample = snakemake.params, snakemake.wildcards.sample
@@ -18,6 +18,7 @@ with logged(snakemake.log[0]):
     fullres = next(iter(snakemake.input.image), None)
     scaled = section_image(section, sample, p.patch["image"], fullres, p.channels)
     size = patch_size_px(p.patch["um"], p.patch["px"], scaled.um_per_px)
+    check_patch_size(size, scaled, sample)
     boxes = patch_boxes(scaled.to_px(section.obsm["spatial"]), size)
     with whole_file(snakemake.output.patches) as path:
         manifest = write_patches(path, scaled, boxes, section.obs_names, p.patch["output_px"], tissue)

@@ -15,8 +15,7 @@ with logged(snakemake.log[0]):
     section = ad.read_h5ad(snakemake.input.section)
     latents = section.obsm[Keys.latents(w.encoder, "pca")]
     tsne = section.obsm[Keys.latents(w.encoder, "tsne")]
-    fullres = next(iter(snakemake.input.image), None)
-    scaled = section_image(section, w.sample, snakemake.params.patch["image"], fullres)
+    scaled = section_image(section, w.sample, "hires", None)
     image = scaled.image.read(0, 0, scaled.image.width, scaled.image.height)
     centres = scaled.to_px(section.obsm[Keys.SPATIAL])
     note = weights_note(section.uns[Keys.SPADE][w.encoder]["encoder"])

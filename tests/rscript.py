@@ -14,13 +14,19 @@ R_CODE = Path(__file__).parents[1] / "scripts" / "spadework" / "r"
 
 @functools.cache
 def missing(*packages: str) -> str:
-    """Say what of R and its packages is not here; nothing if all is."""
+    """Say what of R and its packages is not here; nothing if all is.
+
+    Parameters
+    ----------
+    packages
+        Names, or names and the beginning of a version: ``"Seurat 4.3"``.
+    """
     if not shutil.which("Rscript"):
         return "needs R (Rscript on the PATH)"
-    wanted = ", ".join(f'"{p}"' for p in packages)
-    code = f"cat(Filter(function(p) !requireNamespace(p, quietly = TRUE), c({wanted})))"
-    out = subprocess.run(["Rscript", "--vanilla", "-e", code], capture_output=True, text=True, check=True).stdout
-    return f"needs the R packages {out}" if out else ""
+    code = "p <- installed.packages()[, 'Version']; cat(paste(names(p), p), sep = '\\n')"
+    found = run_r(code).splitlines()
+    absent = [p for p in packages if not any(line.startswith(f"{p} " if " " not in p else p) for line in found)]
+    return f"needs the R packages {', '.join(absent)}" if absent else ""
 
 
 def needs_r(*packages: str) -> pytest.MarkDecorator:

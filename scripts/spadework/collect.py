@@ -79,11 +79,11 @@ def collect(
             for key in ("variance_ratio", "variance", "components", "mean", "scale", "fitted_on")
         }
         spade[result.name]["association_engine"] = result.association.attrs["engine"]
-    image = preflight["image"]
+    source = str(rows["source"].iloc[0])
     spade["patch"] = {
-        "image": image["source"],
-        "image_file": image["file"],
-        "um_per_px": np.asarray(image["um_per_px"], float),
+        "image": source,
+        "image_file": preflight["image"]["file"] if source == preflight["image"]["source"] else f"the {source} image",
+        "um_per_px": rows[["um_per_px_x", "um_per_px_y"]].iloc[0].to_numpy(float),
         "width_px": int(rows["width_px"].iloc[0]),
         "height_px": int(rows["height_px"].iloc[0]),
         "width_um": float(rows["width_um"].iloc[0]),

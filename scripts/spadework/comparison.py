@@ -5,26 +5,23 @@ The corrections are made one after the other, each on top of those before it, on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.optimize import linear_sum_assignment
 
 from spadework.association import Design, associate, benjamini_hochberg, varying
 from spadework.errors import InputError
 from spadework.keys import Keys
 from spadework.latents import fit_latents
 from spadework.section_association import Values, zscored
-from spadework.seurat import read_sct
+from spadework.seurat import genes_by_name, read_sct
 from spadework.spatial_null import STEPS, SpatialNull
-
-Test = Literal["moderated t", "spatial"]
 
 
 @dataclass(frozen=True)
@@ -37,22 +34,25 @@ class Step:
         Of the correction that is new in this step.
     change
         What it changes, in words.
-    face
-        Key of the features.
+    variant
+        Key of the features: how patches are cut and fed to the network.
+    common_genes
+        Test only the genes in enough spots, not all that SCTransform models.
     """
 
     name: str
     change: str
-    face: str
+    variant: str
     n_latents: int
-    normalisation: Values
     design: Design
-    depth: bool
-    test: Test
+    normalisation: Values = "sct"
+    common_genes: bool = False
+    depth: bool = False
+    spatial: bool = False
 
 
 def steps(n_latents: int, patch: str, min_spots_fraction: float) -> list[Step]:
-    """List the published method and the corrections of it, in the order in which the workflow applies them.
+    """List the published method and its corrections; each step changes one thing and keeps those before it.
 
     Parameters
     ----------
@@ -63,27 +63,19 @@ def steps(n_latents: int, patch: str, min_spots_fraction: float) -> list[Step]:
     min_spots_fraction
         Genes in a smaller share of the spots are not tested by the corrected method.
     """
-    published = Step("published", "as in 2021", "published", 2, "sct", "joint", False, "moderated t")
-    marginal = replace(
-        published,
-        name="one at a time",
-        change=f"a model for each of the first {n_latents} latents instead of one for two",
-        n_latents=n_latents,
-        design="marginal",
-    )
-    pixels = replace(marginal, name="input range", change="pixels as 0..255 instead of 0..1", face="input_range")
-    patches = replace(pixels, name="patch", change=f"{patch} instead of 32 px of the hires image", face="patch")
-    normal = replace(
-        patches,
-        name="normalisation",
-        change=f"log counts instead of z-scored SCTransform, genes in at least {min_spots_fraction:.0%} of spots",
-        normalisation="lognorm",
-    )
-    depth = replace(normal, name="depth", change="log10 UMI in the model", depth=True)
-    spatial = replace(
-        depth, name="spatial test", change="effective number of spots instead of their number", test="spatial"
-    )
-    return [published, marginal, pixels, patches, normal, depth, spatial]
+    ladder = [Step("published", "as in 2021", "published", 2, "joint")]
+    for name, change, what in (
+        ("one model each", "a model for each of the two latents, not one for both", {"design": "marginal"}),
+        ("more latents", f"the first {n_latents} latents, not 2", {"n_latents": n_latents}),
+        ("input range", "pixels as 0..255, not 0..1", {"variant": "input_range"}),
+        ("patch", f"{patch}, not 32 px of the hires image", {"variant": "patch"}),
+        ("common genes", f"genes in at least {min_spots_fraction:.0%} of the spots only", {"common_genes": True}),
+        ("normalisation", "log counts, not z-scored SCTransform", {"normalisation": "lognorm"}),
+        ("depth", "sequencing depth (log10 UMI) in the model", {"depth": True}),
+        ("spatial test", "the effective number of spots, not all of them", {"spatial": True}),
+    ):
+        ladder.append(replace(ladder[-1], name=name, change=change, **what))
+    return ladder
 
 
 @dataclass(frozen=True)
@@ -93,13 +85,13 @@ class Material:
     Attributes
     ----------
     features
-        Face -> (spots, d).
-    standardize
-        Scale features to unit variance before the PCA (features that differ in unit).
+        Variant -> (spots, d).
     expression
-        ``sct`` and ``lognorm`` -> (spots, genes) CSC, before z-scoring.
+        ``sct`` and ``lognorm`` -> (spots, genes) CSC, before z-scoring; the same genes.
     genes
-        ``sct`` and ``lognorm`` -> gene names.
+        Their names.
+    kept, common
+        (genes,) which of them the section has kept, and which the corrected method would test.
     log10_umi
         (spots,).
     cells, step
@@ -107,9 +99,10 @@ class Material:
     """
 
     features: dict[str, NDArray[np.floating]]
-    standardize: bool
     expression: dict[str, sparse.csc_matrix]
-    genes: dict[str, pd.Index]
+    genes: pd.Index
+    kept: NDArray[np.bool_]
+    common: NDArray[np.bool_]
     log10_umi: NDArray[np.float64]
     cells: NDArray[np.integer]
     step: tuple[float, float]
@@ -122,14 +115,16 @@ class Comparison:
     Attributes
     ----------
     steps
-        A row per step: genes tested, genes found (false discovery rate below the limit with any latent), and how
-        many of them the step before had found (``kept``), had not (``entered``) and lost (``left``).
+        A row per step: genes tested, genes found (false discovery rate below the limit with any latent), how many
+        of them the step before had found (``kept``), had not (``entered``) and lost (``left``), and how many would be
+        found if this were the only correction of the published method (``found_alone``).
     latents
-        A row per step and published latent: the latent of the step that corresponds to it, how well (``r``), what
-        it has to do with depth, and its genes.
+        A row per step and published latent: the latent of the step that is most like it, how much
+        (``abs_r``), what that one has to do with depth, and its genes (empty where it is not tested).
     genes
-        A row per gene found in any step: the smallest false discovery rate over latents in each step, NaN where it
-        was not tested, and the step that decided over it (``decided_by``): from there on it is in or out for good.
+        A row per gene found in any step: whether the first and the last step find it, the step that decided over it
+        (``decided_by``: from there on it is in or out for good; ``published`` if it was found throughout), and its
+        smallest false discovery rate over latents in each step, empty where it was not tested.
     correspondence
         (published latents, corrected latents) absolute correlation.
     """
@@ -151,27 +146,28 @@ def compare(material: Material, ladder: list[Step], fdr: float) -> Comparison:
     Raises
     ------
     ValueError
-        If a step cannot be done: too few spots, constant latents.
+        If a step cannot be done: too few spots, features that do not vary.
     """
     k = max(step.n_latents for step in ladder)
     latents = {}
-    for face, features in material.features.items():
-        latents[face] = fit_latents(features, k, standardize=material.standardize).project(features)
-        if latents[face].shape[1] < k:
+    for variant, features in material.features.items():
+        latents[variant] = fit_latents(features, k, standardize=False).project(features)
+        if latents[variant].shape[1] < k:
             raise ValueError(
-                f"features of {face} vary in {latents[face].shape[1]} directions, fewer than {k} latents"
+                f"features of {variant} vary in {latents[variant].shape[1]} directions, fewer than {k} latents"
             )
-    reference = latents[ladder[0].face]
+    reference = latents[ladder[0].variant]
     rows, latent_rows, smallest = [], [], {}
     before: set[str] = set()
     for step in ladder:
-        table = _false_discovery_rates(material, step, latents[step.face][:, : step.n_latents])
+        table = _false_discovery_rates(material, step, latents[step.variant][:, : step.n_latents])
         found = set(table.index[(table < fdr).any(axis=1)])
         rows.append(
             {"step": step.name, "change": step.change, "tested": len(table), "found": len(found)}
             | {"kept": len(found & before), "entered": len(found - before), "left": len(before - found)}
+            | {"found_alone": _found_alone(material, step, ladder, latents, fdr)}
         )
-        latent_rows += _latent_rows(step, table, reference, latents[step.face], material.log10_umi, fdr)
+        latent_rows += _latent_rows(step, table, reference, latents[step.variant], material.log10_umi, fdr)
         smallest[step.name] = table.min(axis=1)
         before = found
     genes = pd.DataFrame(smallest)
@@ -179,8 +175,18 @@ def compare(material: Material, ladder: list[Step], fdr: float) -> Comparison:
         steps=pd.DataFrame(rows),
         latents=pd.DataFrame(latent_rows),
         genes=_decisions(genes[(genes < fdr).any(axis=1)], fdr),
-        correspondence=correlations(reference, latents[ladder[-1].face]),
+        correspondence=correlations(reference, latents[ladder[-1].variant]),
     )
+
+
+def _found_alone(
+    material: Material, step: Step, ladder: list[Step], latents: dict[str, NDArray[np.float64]], fdr: float
+) -> int:
+    at = ladder.index(step)
+    changed = asdict(step).items() - asdict(ladder[max(at - 1, 0)]).items()
+    alone = replace(ladder[0], **dict(changed))
+    table = _false_discovery_rates(material, alone, latents[alone.variant][:, : alone.n_latents])
+    return int((table < fdr).any(axis=1).sum())
 
 
 def correlations(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -188,23 +194,23 @@ def correlations(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np
     return np.abs(np.corrcoef(a, b, rowvar=False)[: a.shape[1], a.shape[1] :])
 
 
-def matched(correlation: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Find for every row the column that corresponds to it, each used once: those with the largest sum."""
-    return linear_sum_assignment(correlation, maximize=True)[1]
-
-
 def _false_discovery_rates(material: Material, step: Step, latents: NDArray[np.float64]) -> pd.DataFrame:
     """Return a row per gene tested, a column per latent."""
-    expression, unit = material.expression[step.normalisation], None
+    tested = np.ones(len(material.genes), bool)
+    if step.common_genes:
+        tested &= material.common
+    if step.normalisation == "lognorm":
+        tested &= material.kept
+    expression, unit = material.expression[step.normalisation][:, np.flatnonzero(tested)], None
     if step.normalisation == "sct":
         expression, _, unit = zscored(expression)
     covariates = material.log10_umi[:, None] if step.depth else None
-    if step.test == "spatial":
+    if step.spatial:
         null = SpatialNull(material.cells, material.step, covariates)
-        values = benjamini_hochberg(null.test(expression, latents).p)
+        fdr = benjamini_hochberg(null.test(expression, latents).p)
     else:
-        values = associate(expression, latents, design=step.design, covariates=covariates, unit=unit).fdr
-    return pd.DataFrame(values, index=material.genes[step.normalisation], columns=range(1, latents.shape[1] + 1))
+        fdr = associate(expression, latents, design=step.design, covariates=covariates, unit=unit).fdr
+    return pd.DataFrame(fdr, index=material.genes[tested], columns=range(1, latents.shape[1] + 1))
 
 
 def _latent_rows(
@@ -217,14 +223,14 @@ def _latent_rows(
 ) -> list[dict[str, object]]:
     size = correlations(reference, latents)
     rows = []
-    for i, j in enumerate(matched(size)):
+    for i, j in enumerate(size.argmax(axis=1)):
         tested = j + 1 in table.columns
         rows.append(
             {
                 "step": step.name,
                 "published_latent": i + 1,
                 "latent": j + 1,
-                "r": size[i, j],
+                "abs_r": size[i, j],
                 "r_log10_umi": np.corrcoef(latents[:, j], log10_umi)[0, 1],
                 "found": int((table[j + 1] < fdr).sum()) if tested else None,
             }
@@ -232,28 +238,24 @@ def _latent_rows(
     return rows
 
 
+def _column(step: str) -> str:
+    return f"fdr_{step.replace(' ', '_')}"
+
+
 def _decisions(genes: pd.DataFrame, fdr: float) -> pd.DataFrame:
     """Name the step after which a gene is in, or out, for good."""
     found = (genes < fdr).to_numpy()
     changes = np.hstack([np.ones((len(found), 1), bool), found[:, 1:] != found[:, :-1]])
     last = changes.shape[1] - 1 - changes[:, ::-1].argmax(axis=1)
-    out = genes.rename(columns=lambda name: f"fdr {name}")
+    out = genes.rename(columns=_column)
     out.insert(0, "in_published", found[:, 0])
     out.insert(1, "in_corrected", found[:, -1])
     out.insert(2, "decided_by", genes.columns.to_numpy()[last])
-    return out.rename_axis("gene").sort_values(["in_corrected", f"fdr {genes.columns[0]}"], ascending=[False, True])
-
-
-def tested_genes(
-    expression: sparse.csc_matrix, genes: pd.Index, min_spots_fraction: float
-) -> tuple[sparse.csc_matrix, pd.Index]:
-    """Leave out genes in too few spots, and constant ones."""
-    keep = (expression.getnnz(axis=0) / expression.shape[0] >= min_spots_fraction) & varying(expression)
-    return expression[:, np.flatnonzero(keep)], genes[keep]
+    return out.rename_axis("gene").sort_values(["in_corrected", _column(genes.columns[0])], ascending=[False, True])
 
 
 def compare_section(
-    features: ad.AnnData,
+    features: dict[str, ad.AnnData],
     section: ad.AnnData,
     sct: str | Path,
     sample: str,
@@ -263,12 +265,12 @@ def compare_section(
     min_spots_fraction: float,
     fdr: float,
 ) -> Comparison:
-    """Compare the two faces of the method on one section.
+    """Compare the published and the corrected method on one section.
 
     Parameters
     ----------
     features
-        AnnData with a face's features in each ``obsm``, and the encoder's description in ``uns["encoder"]``.
+        AnnData of the encoding stage for each variant: ``published``, ``input_range`` and ``patch``.
     section
         AnnData of the expression stage.
     sct
@@ -291,18 +293,20 @@ def compare_section(
             remedy="the comparison with the published method is for spots, not for cells",
         )
     counts, genes, _ = read_sct(sct, section.obs_names, sample)
-    lognorm, lognorm_genes = tested_genes(sparse.csc_matrix(section.X), section.var_names, min_spots_fraction)
+    # Zero for genes the section has left out as too rare: the steps that use these values do not test them.
+    lognorm = sparse.csc_matrix(genes_by_name(section.X, section.var_names, genes))
     material = Material(
-        features={face: np.asarray(values) for face, values in features[section.obs_names].obsm.items()},
-        standardize=not features.uns["encoder"]["same_units"],
+        features={variant: np.asarray(a[section.obs_names].X) for variant, a in features.items()},
         expression={"sct": sparse.csc_matrix(counts).astype(np.float64).log1p(), "lognorm": lognorm},
-        genes={"sct": genes, "lognorm": lognorm_genes},
+        genes=genes,
+        kept=genes.isin(section.var_names),
+        common=(lognorm.getnnz(axis=0) / section.n_obs >= min_spots_fraction) & varying(lognorm),
         log10_umi=np.log10(section.obs[Keys.TOTAL_COUNTS].to_numpy(float)),
         cells=section.obs[[Keys.ARRAY_ROW, Keys.ARRAY_COL]].to_numpy(),
         step=STEPS[kind],
     )
     size = f"{patch['um']:g} µm" if patch["um"] else f"{patch['px']} px"
-    words = f"{size} of the {'best' if patch['image'] == 'best' else patch['image']} image at {patch['output_px']} px"
+    words = f"{size} of the {patch['image']} image at {patch['output_px']} px"
     try:
         return compare(material, steps(n_latents, words, min_spots_fraction), fdr)
     except ValueError as error:

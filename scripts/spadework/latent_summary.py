@@ -65,13 +65,15 @@ def summarise_latents(
     total_counts, tissue_fraction
         (n,).
     table
-        Association table; genes with a false discovery rate below ``fdr`` are counted.
+        Association table; genes with a false discovery rate below ``fdr`` are counted, not those of latents that
+        were not tested.
     """
     depth = np.log10(np.maximum(total_counts, 1))
     hits = table[table["fdr"] < fdr]
     rows = []
     for j, moran in enumerate(morans_i(latents, positions, NEIGHBOURS[lattice_kind])):
         of_latent = hits[hits["latent"] == j + 1]
+        tested = bool((table["latent"] == j + 1).any())
         rows.append(
             {
                 "latent": j + 1,
@@ -79,11 +81,11 @@ def summarise_latents(
                 "moran_i": float(moran),
                 "r_log10_umi": _correlation(latents[:, j], depth),
                 "r_tissue_fraction": _correlation(latents[:, j], tissue_fraction),
-                "genes_up": int((of_latent["coef"] > 0).sum()),
-                "genes_down": int((of_latent["coef"] < 0).sum()),
+                "genes_up": int((of_latent["coef"] > 0).sum()) if tested else None,
+                "genes_down": int((of_latent["coef"] < 0).sum()) if tested else None,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"genes_up": "Int64", "genes_down": "Int64"})
 
 
 def _correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:

@@ -21,6 +21,7 @@ from spadework.keys import Keys
 
 # Rows of the image decoded at a time, in patch heights: more means less decoded twice, and more memory.
 _BAND_PATCHES = 4
+MIN_PATCH_PX = 12
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,25 @@ def patch_size_px(um: float | None, px: int | None, um_per_px: tuple[float, floa
         return px, px
     width, height = (max(1, round(um / scale)) for scale in um_per_px)  # type: ignore[operator]
     return width, height
+
+
+def check_patch_size(size: tuple[int, int], scaled: ScaledImage, sample: str) -> None:
+    """Check that a patch is more than a handful of pixels.
+
+    Raises
+    ------
+    InputError
+        If it is not.
+    """
+    if min(size) < MIN_PATCH_PX:
+        raise InputError(
+            sample,
+            None,
+            found=f"a patch is {size[0]} x {size[1]} px of the {scaled.source} image, "
+            f"{max(scaled.um_per_px):.2g} µm/px",
+            expected=f"at least {MIN_PATCH_PX} px",
+            remedy="name the full-resolution image in the column `image`, or raise `patch.um`",
+        )
 
 
 def patch_boxes(centres: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.int64]:

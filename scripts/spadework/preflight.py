@@ -16,14 +16,13 @@ from scipy.ndimage import uniform_filter
 from spadework.errors import SpadeworkError
 from spadework.keys import Keys
 from spadework.lattice import NOMINAL_SPOT_UM
-from spadework.patches import ScaledImage, patch_size_px
+from spadework.patches import ScaledImage
 from spadework.tissue import TissueModel, fit_tissue
 
 Status = Literal["ok", "warn", "stop"]
 
 SCALE_WARN, SCALE_STOP = 0.02, 0.15
 OUTSIDE_STOP = 0.10
-MIN_PATCH_PX = 12
 COARSE_UM_PER_PX = 2.5
 CYTASSIST_SIZES = ({3000}, {3000, 3200})
 OVERVIEW_PX = 1600
@@ -98,11 +97,9 @@ def preflight(
     scaled: ScaledImage,
     image_name: str,
     *,
-    patch_um: float | None,
-    patch_px: int | None,
     fluorescence: bool = False,
 ) -> Preflight:
-    """Run every check on a section and the image its patches will come from.
+    """Run every check on a section and its best image.
 
     Parameters
     ----------
@@ -126,7 +123,7 @@ def preflight(
         check_cytassist(scaled, image_name, overview, tissue),
         check_size(scaled, library),
         check_outside(points, scaled.image.width, scaled.image.height),
-        check_patch_size(patch_size_px(patch_um, patch_px, scaled.um_per_px), scaled),
+        check_resolution(scaled),
     ]
     if not fluorescence:
         checks.append(check_brightness(overview))
@@ -328,27 +325,19 @@ def check_outside(points: NDArray[np.float64], width: int, height: int) -> Check
     return Check("spots in image", "ok", found)
 
 
-def check_patch_size(size: tuple[int, int], scaled: ScaledImage) -> Check:
-    """A patch should consist of more than a handful of pixels."""
+def check_resolution(scaled: ScaledImage) -> Check:
+    """Patches should show cells."""
     um_per_px = max(scaled.um_per_px)
-    found = f"a patch is {size[0]} x {size[1]} px of the {scaled.source} image, {um_per_px:.2g} µm/px"
-    if min(size) < MIN_PATCH_PX:
-        return Check(
-            "patch size",
-            "stop",
-            found,
-            f"at least {MIN_PATCH_PX} px",
-            "name the full-resolution image in the column `image`, or raise `patch.um`",
-        )
+    found = f"{um_per_px:.2g} µm/px in the {scaled.source} image"
     if um_per_px > COARSE_UM_PER_PX:
         return Check(
-            "patch size",
+            "resolution",
             "warn",
             found,
             f"{COARSE_UM_PER_PX:g} µm/px or finer",
             "cell shapes are lost at this resolution: name the microscope image in the column `image`",
         )
-    return Check("patch size", "ok", found)
+    return Check("resolution", "ok", found)
 
 
 def check_brightness(overview: NDArray[np.uint8]) -> Check:

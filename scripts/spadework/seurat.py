@@ -37,11 +37,15 @@ def add_seurat(adata: ad.AnnData, clusters: str | Path, sct: str | Path, sample:
     adata.obsm[Keys.TSNE] = table[["tSNE_1", "tSNE_2"]].to_numpy(np.float32)
     counts, genes, software = read_sct(sct, adata.obs_names, sample)
     adata.uns[Keys.SPADE]["seurat"] = software
-    columns = genes.get_indexer(adata.var_names)
-    adata.var[Keys.IN_SCT] = columns >= 0
-    # A gene without SCT counts takes the column of zeros behind the last one.
-    padded = sparse.hstack([counts, sparse.csr_matrix((adata.n_obs, 1), dtype=np.int32)]).tocsr()
-    adata.layers[Keys.SCT_COUNTS] = sparse.csr_matrix(padded[:, columns])
+    adata.var[Keys.IN_SCT] = adata.var_names.isin(genes)
+    adata.layers[Keys.SCT_COUNTS] = genes_by_name(counts, genes, adata.var_names)
+
+
+def genes_by_name(matrix: sparse.csr_matrix, genes: pd.Index, wanted: pd.Index) -> sparse.csr_matrix:
+    """Return the columns of a matrix (spots, genes) in the order wanted; genes it does not have are zero."""
+    # -1, a gene that is missing, takes the last column, which is empty.
+    padded = sparse.hstack([matrix, sparse.csr_matrix((matrix.shape[0], 1), dtype=matrix.dtype)]).tocsc()
+    return sparse.csr_matrix(padded[:, genes.get_indexer(wanted)])
 
 
 def read_sct(path: str | Path, barcodes: pd.Index, sample: str) -> tuple[sparse.csr_matrix, pd.Index, str]:

@@ -181,13 +181,13 @@ def check_encoders(config: dict[str, Any]) -> None:
             )
 
 
-def check_engines(config: dict[str, Any], *, conda: bool) -> None:
+def check_engines(config: dict[str, Any], *, own_r: bool) -> None:
     """Check that the engines asked for go together and can run.
 
     Parameters
     ----------
-    conda
-        Jobs run in conda environments, which bring R along.
+    own_r
+        R has to be on the PATH, because no environment brings it.
 
     Raises
     ------
@@ -212,62 +212,75 @@ def check_engines(config: dict[str, Any], *, conda: bool) -> None:
             remedy="lower association.n_latents, or raise latents.n_latents",
         )
     in_r = {k: config[k]["engine"] for k in ("expression", "association") if config[k]["engine"] in R_ENGINES}
-    if in_r:
-        check_r(" and ".join(f"{k}.engine: {v}" for k, v in in_r.items()), conda=conda)
+    if in_r and own_r:
+        way_out = "set expression.engine: scanpy and association.engine: python"
+        check_r(" and ".join(f"{k}.engine: {v}" for k, v in in_r.items()), way_out)
 
 
-def check_r(wanted_by: str, *, conda: bool) -> None:
-    """Check that there is an R, before anything runs.
+def check_r(wanted_by: str, way_out: str) -> None:
+    """Check that there is an R on the PATH, before anything runs.
 
     Raises
     ------
     InputError
-        If neither conda nor the PATH brings one.
+        If there is none.
     """
-    if not conda and not shutil.which("Rscript"):
+    if not shutil.which("Rscript"):
         raise InputError(
             "config",
             None,
             found=f"no Rscript on the PATH, which {wanted_by} needs",
             expected="R with Seurat and limma",
-            remedy="run with --use-conda; or install R (Debian: apt install r-base-core r-cran-seurat r-bioc-limma "
-            "r-cran-hdf5r); or set expression.engine: scanpy and association.engine: python",
+            remedy="run with --use-conda; or install R (Debian: apt install --no-install-recommends r-base-core "
+            f"r-cran-seurat r-bioc-limma r-cran-hdf5r); or {way_out}",
         )
 
 
-def comparison_faces(config: dict[str, Any], published: Path) -> dict[str, dict[str, Any]]:
-    """Return how patches are cut and fed to the network in each face of the comparison.
-
-    Parameters
-    ----------
-    published
-        The profile of the published method (``config/spade2021.yaml``).
-    """
-    old = yaml.safe_load(published.read_text(encoding="utf-8"))
-    return {
-        "published": {"patch": old["patch"], "pixel_range": old["encoder"]["pixel_range"]},
-        "input_range": {"patch": old["patch"], "pixel_range": "0-255"},
-        "patch": {"patch": config["patch"], "pixel_range": "0-255"},
-    }
+def published_settings(profile: Path) -> dict[str, Any]:
+    """Read the profile of the published method (``config/spade2021.yaml``)."""
+    return yaml.safe_load(profile.read_text(encoding="utf-8"))
 
 
-def check_comparison(config: dict[str, Any], *, conda: bool) -> None:
+# What the corrected method is; the comparison ends there.
+_CORRECTED: dict[str, dict[str, Any]] = {
+    "encoder": {"pixel_range": "0-255"},
+    "latents": {"scope": "section", "standardize": "auto"},
+    "association": {"values": "lognorm", "zscore": False, "design": "marginal", "n_latents": None},
+}
+
+
+def check_comparison(config: dict[str, Any], published: dict[str, Any], *, own_r: bool) -> None:
     """Check that the comparison with the published method can run under this configuration.
 
     Raises
     ------
     InputError
-        If there is no R, or the configuration is the published method itself.
+        If there is no R, the encoder cannot be the published one's stand-in, or settings are those of the published
+        method, or others that the comparison does not know.
     """
-    check_r("the comparison with the published method", conda=conda)
-    if config["encoder"]["pixel_range"] != "0-255":
+    if own_r:
+        check_r("the comparison with the published method", "do without the comparison")
+    encoder = config["encoder"]["names"][0]
+    if not registry.needs_weights(encoder):
         raise InputError(
             "config",
             None,
-            found=f"encoder.pixel_range: {config['encoder']['pixel_range']}, a setting of the published method",
-            expected="the settings of the corrected method, to compare the published one with",
-            remedy="run the comparison without config/spade2021.yaml: it makes the published results itself",
+            found=f"{encoder} as the first of encoder.names",
+            expected="a network: the published method's mistake with the range of pixels is one of networks",
+            remedy="put vgg16 first for the comparison",
         )
+    registry.check(encoder, published["patch"]["output_px"])
+    for section, settings in _CORRECTED.items():
+        for key, value in settings.items():
+            if config[section][key] != value:
+                raise InputError(
+                    "config",
+                    None,
+                    found=f"{section}.{key}: {config[section][key]}",
+                    expected=f"{section}.{key}: {value}, as the corrected method has it",
+                    remedy="run the comparison without config/spade2021.yaml (it makes the published results itself) "
+                    "and with the default of this key",
+                )
 
 
 def whole_mb(files: Iterable[str]) -> float:

@@ -30,6 +30,8 @@ PUBLISHED = PROFILE | {
     "figures": {**OVERLAY["figures"], **PROFILE["figures"]},
 }
 seurat = needs_r("Seurat", "limma", "hdf5r")
+# The reference was made with this version; others cluster these few spots otherwise.
+seurat_4 = needs_r("Seurat 4.3", "limma", "hdf5r")
 
 
 def section(folder: Path, shared_data: Path, spots: slice = slice(None)) -> Path:
@@ -78,9 +80,8 @@ def test_published_components_are_met_as_closely_as_they_meet_themselves(publish
     assert ours.index.name == reference.index.name
     assert list(ours.columns) == list(reference.columns)
     difference = aligned(ours.loc[reference.index].to_numpy(), reference.to_numpy())
-    # The script's randomised PCA meets itself to 1e-3 sd in the first three components and 5e-2 sd in the sixth.
-    assert (difference[:3] < 1e-3).all(), difference
-    assert (difference < 5e-2).all(), difference
+    # How closely the script's randomised PCA meets itself (twenty seeds on this input, in sd).
+    assert (difference < [1e-3, 1e-3, 1e-3, 4e-3, 8e-3, 4.6e-2]).all(), difference
 
 
 @seurat
@@ -90,7 +91,7 @@ def test_published_files_have_the_published_names(published: Run) -> None:
     assert made == {"SPADE_image_features.png", "ts_features_pc.csv", *(f"SPADE_pc{k}.png" for k in range(1, 7))}
 
 
-@seurat
+@seurat_4
 @pytest.mark.shared
 def test_seurat_clusters_are_those_of_a_seurat_session(published: Run, shared_data: Path, tmp_path: Path) -> None:
     reference = pd.read_csv(shared_data / "spade_reference/C2/seurat_metadata.csv", index_col=0, dtype=str)
@@ -113,7 +114,7 @@ def test_seurat_clusters_are_those_of_a_seurat_session(published: Run, shared_da
         assert adjusted_rand_score(metadata[column], reference[column]) == 1.0, column
 
 
-@seurat
+@seurat_4
 @pytest.mark.shared
 def test_published_genes_and_both_engines(published: Run) -> None:
     folder = published.folder / "results/C2/vgg16"
@@ -121,7 +122,7 @@ def test_published_genes_and_both_engines(published: Run) -> None:
     assert sorted(set(limma.index.get_level_values("latent"))) == [1, 2]
     # The published R script, run by itself on this section: 1,866 genes with the first component, 1 with the second.
     found = limma[limma["fdr"] < 0.05].groupby("latent").size()
-    assert abs(found[1] - 1866) <= 4
+    assert abs(found[1] - 1866) <= 1  # single precision may tip a gene at the limit
     assert found[2] == 1
     overlay = PUBLISHED | {"association": {**PUBLISHED["association"], "engine": "python"}}
     final = ad.read_h5ad(published.folder / "results/C2/C2.h5ad").uns[Keys.SPADE]
@@ -158,15 +159,36 @@ def test_25_spots_with_clusters_in_words_and_some_missing(shared_data: Path, tmp
     assert len([p for p in run.results if "/published/" in p]) == 8
 
 
+NETWORK = {"encoder": {"names": ["vgg16"], "weights": "seeded"}, "latents": {"n_latents": 3, "n_embed": 10}}
+
+
+@seurat
+@pytest.mark.shared
+def test_the_comparison_begins_with_what_the_profile_gives(published: Run, tmp_path: Path) -> None:
+    path = published.folder / "C2.h5ad"
+    table = pd.read_parquet(published.folder / "results/C2/vgg16/association.parquet")
+    profile = set(table.loc[table["fdr"] < 0.05, "gene"])
+    # The corrected method on the same spots: the filters of the profile.
+    overlay = NETWORK | {"expression": {"min_counts": 1, "min_genes": 1, "min_spots": 1}}
+    run = run_workflow(tmp_path, [{"sample": "C2", "path": path}], overlay, "compare")
+    assert run.code == 0, run.output
+    folder = tmp_path / "results/C2/vgg16/comparison"
+    genes = pd.read_csv(folder / "genes.csv.gz", index_col=0)
+    assert set(genes.index[genes["in_published"]]) == profile
+    first = pd.read_csv(folder / "steps.csv").iloc[0]
+    assert first["found"] == first["found_alone"] == len(profile)
+
+
 @seurat
 def test_the_comparison_names_every_correction(simulated: Path, tmp_path: Path) -> None:
     rows = [{"sample": "gut", "path": simulated / "outs", "species": "human"}]
-    run = run_workflow(tmp_path, rows, {"patch": {"px": None, "um": 100, "output_px": 32}}, "compare")
+    run = run_workflow(tmp_path, rows, NETWORK, "compare")
     assert run.code == 0, run.output
-    folder = tmp_path / "results/gut/dummy/comparison"
+    folder = tmp_path / "results/gut/vgg16/comparison"
     steps = pd.read_csv(folder / "steps.csv").set_index("step")
     assert list(steps.index) == [
-        *("published", "one at a time", "input range", "patch", "normalisation", "depth", "spatial test")
+        *("published", "one model each", "more latents", "input range", "patch", "common genes"),
+        *("normalisation", "depth", "spatial test"),
     ]
     genes = pd.read_csv(folder / "genes.csv.gz", index_col=0)
     assert genes["in_published"].sum() == steps.loc["published", "found"]
@@ -175,19 +197,36 @@ def test_the_comparison_names_every_correction(simulated: Path, tmp_path: Path) 
     latents = pd.read_csv(folder / "latents.csv")
     assert len(latents) == len(steps) * OVERLAY["latents"]["n_latents"]
     assert (folder / "comparison.png").is_file()
-    assert not (folder / "features.h5ad").exists()
+    assert not (tmp_path / "results/gut/patches/published.h5").exists()
+    # A figure drawn anew needs no network.
+    again = NETWORK | {"figures": {**OVERLAY["figures"], "dpi": 60}}
+    assert set(run_workflow(tmp_path, rows, again, "compare", "-n").jobs()) == {"compare", "compare_methods", "total"}
 
 
-def test_the_published_profile_cannot_be_compared_with_itself(simulated: Path, tmp_path: Path) -> None:
-    overlay = PUBLISHED | {"encoder": {"names": ["dummy"], "pixel_range": "0-1"}}
+@seurat
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        (PUBLISHED, "encoder.pixel_range: 0-1"),
+        ({}, "dummy as the first of encoder.names"),
+        (NETWORK | {"association": {"design": "joint"}}, "association.design: joint"),
+    ],
+)
+def test_settings_the_comparison_does_not_know_are_refused(
+    overlay: dict, message: str, simulated: Path, tmp_path: Path
+) -> None:
     run = run_workflow(tmp_path, [{"sample": "gut", "path": simulated / "outs"}], overlay, "compare", "-n")
     assert run.code != 0
-    assert "without config/spade2021.yaml" in run.output or "no Rscript" in run.output
+    assert message in run.output
 
 
 @pytest.mark.parametrize(
     ("overlay", "target"),
-    [({"expression": {"engine": "seurat"}}, "all"), ({"association": {"engine": "limma"}}, "all"), ({}, "compare")],
+    [
+        ({"expression": {"engine": "seurat"}}, "all"),
+        ({"association": {"engine": "limma"}}, "all"),
+        (NETWORK, "compare"),
+    ],
 )
 def test_without_r_an_r_engine_is_refused_at_once(
     overlay: dict, target: str, simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

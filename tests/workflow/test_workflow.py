@@ -228,13 +228,21 @@ def test_a_fingerprint_of_no_module_is_refused() -> None:
 
 
 def rules() -> dict[str, tuple[Path, list[str]]]:
-    """Read script and fingerprinted modules of every rule."""
+    """Read script and fingerprinted modules of every rule that has a script."""
     text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     found = {}
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL):
-        code, script = re.search(r"code_id\((.*?)\)", body), re.search(r'"\.\./(scripts/\w+\.py)"', body)
-        found[name] = ROOT / script[1], re.findall(r'"(.*?)"', code[1] if code else "")
+        code, script = re.search(r"code_id\((.*?)\)", body), re.search(r'"\.\./(scripts/\w+\.(?:py|R))"', body)
+        if script:
+            found[name] = ROOT / script[1], re.findall(r'"(.*?)"', code[1] if code else "")
     return found
+
+
+def imported(script: Path) -> set[Path]:
+    """List the package files a script imports, or sources."""
+    if script.suffix == ".R":
+        return {job.PACKAGE / name for name in re.findall(r'"spadework/(r/\w+\.R)"', script.read_text())}
+    return {path for path in job._imports_of(script) if has_code(path)} - {job.PACKAGE / "job.py"}
 
 
 def has_code(path: Path) -> bool:
@@ -245,13 +253,14 @@ def has_code(path: Path) -> bool:
 @pytest.mark.parametrize("rule", sorted(set(rules()) - {"fetch_weights"}))
 def test_a_rule_is_fingerprinted_by_all_its_script_imports(rule: str) -> None:
     script, modules = rules()[rule]
-    seen, todo = set(), [path for name in modules for path in job._module_files(f"spadework.{name}")]
+    files = [job._module_files(f"spadework.{name}") or {job.PACKAGE / name} for name in modules]
+    seen, todo = set(), [path for found in files for path in found]
     while todo:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
-            todo += job._imports_of(path)
-    needed = {path for path in job._imports_of(script) if has_code(path)} - {job.PACKAGE / "job.py"}
+            todo += job._imports_of(path) if path.suffix == ".py" else []
+    needed = imported(script)
     assert needed
     assert needed <= seen
 
@@ -351,7 +360,7 @@ def test_clusters_made_by_seurat_are_used(variants: Run) -> None:
     by_barcode = dict(zip(positions(variants.folder / "one")["barcode"], map(str, LABELS), strict=True))
     assert section.obs[Keys.CLUSTER].tolist() == [by_barcode[name] for name in section.obs_names]
     assert section.obs[Keys.CLUSTER].cat.categories.tolist() == [str(n) for n in range(11)]
-    assert "leiden" in section.obs
+    assert "cluster_scanpy" in section.obs
 
 
 def test_one_more_encoder_encodes_only_for_itself(variants: Run) -> None:

@@ -67,7 +67,7 @@ def volcano(table: pd.DataFrame, latents: list[int], fdr: float, top_genes: int,
     for ax in axes.flat[len(latents) :]:
         ax.set_visible(False)
     for ax, latent in zip(axes.flat, latents, strict=False):
-        _one_volcano(ax, table[(table["latent"] == latent) & table["t"].notna()], latent, fdr, top_genes)
+        _one_volcano(ax, table[(table["latent"] == latent) & table["coef_std"].notna()], latent, fdr, top_genes)
     figure.suptitle(heading)
     return figure
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from spadework.comparison import Comparison, matched
+from spadework.comparison import Comparison
 
 # Half of the variance in common: below this, two latents are not one and the same.
 SAME = 0.7
@@ -20,7 +20,7 @@ KEPT, ENTERED, LEFT = "#8C8C8C", "#0072B2", "#D55E00"
 def comparison_page(result: Comparison, heading: str, fdr: float) -> Figure:
     """Genes found after each correction on the left, which latents correspond on the right."""
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(13.5, 5.2), layout="constrained", gridspec_kw={"width_ratios": [2.1, 1]}
+        1, 2, figsize=(13.5, 6.2), layout="constrained", gridspec_kw={"width_ratios": [2.1, 1]}
     )
     _account(left, result, fdr)
     _correspondence(right, result)
@@ -36,11 +36,15 @@ def _account(ax: Axes, result: Comparison, fdr: float) -> None:
     ax.barh(y, kept, color=KEPT, height=0.6, label="kept")
     ax.barh(y, entered, left=kept, color=ENTERED, height=0.6, label="new by this correction")
     ax.barh(y, -table["left"], color=LEFT, height=0.6, label="lost by this correction")
-    reach = max(float(table["found"].max()), float(table["left"].max()), 1.0)
+    ax.plot(
+        table["found_alone"][1:], y[1:], "D", ms=6, mfc="white", mec="black", ls="none",
+        label="found if this were the only correction",
+    )  # fmt: skip
+    reach = max(float(table["found"].max()), float(table["left"].max()), float(table["found_alone"].max()), 1.0)
     for at, row in zip(y, table.itertuples(), strict=True):
         ax.annotate(
-            f"{row.found:,} of {row.tested:,}", (row.found, at), (4, 0), textcoords="offset points", va="center",
-            fontsize=8,
+            f"{row.found:,} of {row.tested:,}", (max(row.found, row.found_alone * (at < y[0])), at), (8, 0),
+            textcoords="offset points", va="center", fontsize=8,
         )  # fmt: skip
         if row.left:
             ax.annotate(
@@ -54,11 +58,11 @@ def _account(ax: Axes, result: Comparison, fdr: float) -> None:
     ax.set_xlim(-1.3 * max(float(table["left"].max()), 0.15 * reach), 1.35 * reach)
     ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
     ax.set(xlabel="genes", title=f"genes with FDR < {fdr:g} for any latent, correction upon correction")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, -0.24), ncols=3, fontsize=8)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, -0.2), ncols=4, fontsize=8)
 
 
 def _correspondence(ax: Axes, result: Comparison) -> None:
-    """Draw absolute correlations; pairs that were matched and are much alike are framed."""
+    """Draw absolute correlations; pairs that share half their variance are framed."""
     values = result.correspondence
     ax.imshow(values, cmap="Greys", vmin=0, vmax=1)
     for i, row in enumerate(values):
@@ -66,12 +70,15 @@ def _correspondence(ax: Axes, result: Comparison) -> None:
             ax.text(
                 j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if value > 0.6 else "black"
             )
-    for i, j in enumerate(matched(values)):
-        if values[i, j] >= SAME:
-            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=ENTERED, lw=2))
+    for i, j in np.argwhere(values >= SAME):
+        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=ENTERED, lw=2, clip_on=False))
     names = np.arange(1, len(values) + 1)
     ax.set_xticks(names - 1, names)
     ax.set_yticks(names - 1, names)
-    ax.set(xlabel="corrected latent", ylabel="published latent", title="which latents correspond: |r|")
+    ax.set(
+        xlabel="corrected latent",
+        ylabel="published latent",
+        title=f"which latents correspond: |r|\n(framed: {SAME} and more)",
+    )
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)

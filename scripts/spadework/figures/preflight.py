@@ -14,7 +14,7 @@ from spadework.images import SlideImage
 from spadework.preflight import Preflight
 
 _COLOURS = {"ok": "#1B7F4B", "warn": "#B86E00", "stop": "#B2182B"}
-_ZOOM_SPOTS = 4.0  # how many patch widths the close-up shows
+_ZOOM_SPOTS = 9.0  # how many spot widths the close-up shows
 
 
 def overlay(
@@ -22,16 +22,15 @@ def overlay(
     image: SlideImage,
     points: NDArray[np.float64],
     spot_px: tuple[float, float],
-    patch_px: tuple[int, int],
 ) -> Figure:
-    """Draw spots over the whole image, a close-up with one patch, and the findings.
+    """Draw spots over the whole image, a close-up, and the findings.
 
     Parameters
     ----------
     points
         (n, 2) spot centres in pixels of the image.
-    spot_px, patch_px
-        Width and height of a spot and of a patch in pixels of the image.
+    spot_px
+        Width and height of a spot in pixels of the image.
     """
     height, width = report.overview.shape[:2]
     shrink = np.array([width / image.width, height / image.height])
@@ -41,15 +40,13 @@ def overlay(
     _spots(whole, points * shrink, np.asarray(spot_px) * shrink, 0.4)
     whole.set(title="spots on tissue, true size", xticks=[], yticks=[])
     where = points[np.argsort(((points - np.median(points, axis=0)) ** 2).sum(axis=1))[0]]
-    low = np.clip(where - np.asarray(patch_px) * _ZOOM_SPOTS / 2, 0, None).astype(int)
-    high = np.minimum(where + np.asarray(patch_px) * _ZOOM_SPOTS / 2, (image.width, image.height)).astype(int)
+    reach = np.maximum(np.asarray(spot_px) * _ZOOM_SPOTS / 2, 1)
+    low = np.clip(where - reach, 0, None).astype(int)
+    high = np.minimum(where + reach, (image.width, image.height)).astype(int)
     if (high > low).all():
         close.imshow(image.read(low[0], low[1], high[0], high[1]), extent=(low[0], high[0], high[1], low[1]))
         _spots(close, points, np.asarray(spot_px), 1.0)
-        close.add_patch(
-            Rectangle(where - np.asarray(patch_px) / 2, *patch_px, fill=False, ec="#FFD500", lw=2, label="one patch")
-        )
-        close.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), title="close-up: spots, and one patch (yellow)")
+        close.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), title="close-up (yellow frame)")
         whole.add_patch(Rectangle(low * shrink, *((high - low) * shrink), fill=False, ec="#FFD500", lw=1.2))
     close.set(xticks=[], yticks=[])
     for ax in (whole, close):

@@ -25,11 +25,12 @@ def embedding(tsne: NDArray[np.floating], clusters: pd.Series) -> Figure:
 
     Eight colours, as published: beyond that clusters share them. The colour bar names the clusters, words included.
     """
-    figure, ax = plt.subplots(dpi=DPI)
-    points = ax.scatter(tsne[:, 0], tsne[:, 1], c=clusters.cat.codes, cmap="Dark2", s=10)
+    figure, ax = plt.subplots(figsize=(8, 7), dpi=DPI)
+    points = ax.scatter(tsne[:, 0], tsne[:, 1], c=clusters.cat.codes, cmap="Dark2", s=5, alpha=0.5)
     names = clusters.cat.categories.astype(str)
     bar = figure.colorbar(points, ax=ax, ticks=np.arange(len(names)))
     bar.ax.set_yticklabels(names)
+    ax.set(xlabel="t-SNE 1", ylabel="t-SNE 2", title="t-SNE of image features")
     return figure
 
 
@@ -47,10 +48,9 @@ def latent_map(image: NDArray[np.uint8], centres: NDArray[np.floating], latent: 
     overlay = np.zeros(image.shape[:2])
     for (x, y), value in zip(np.rint(centres), latent, strict=True):
         overlay[disk((y, x), RADIUS_PX, shape=overlay.shape)] = value
-    figure, ax = plt.subplots(dpi=DPI)
+    figure, ax = plt.subplots(figsize=(10, 10), dpi=DPI)
     ax.imshow(image)
-    shown = ax.imshow(overlay, cmap="bwr", vmin=-LIMIT, vmax=LIMIT, alpha=ALPHA)
-    figure.colorbar(shown, ax=ax)
+    ax.imshow(overlay, cmap="bwr", vmin=-LIMIT, vmax=LIMIT, alpha=ALPHA)
     return figure
 
 

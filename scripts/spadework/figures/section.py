@@ -59,7 +59,7 @@ def draw_maps(
 
 def top_genes(table: pd.DataFrame, latent: int, n: int) -> pd.DataFrame:
     """Return the n genes whose standardised coefficient on a latent is largest in absolute value."""
-    rows = table[(table["latent"] == latent) & table["t"].notna()]
+    rows = table[(table["latent"] == latent) & table["coef_std"].notna()]
     return rows.loc[rows["coef_std"].abs().sort_values(ascending=False, kind="stable").index[:n]]
 
 

@@ -5,7 +5,7 @@ logged <- function(path, job) {
   connection <- file(path, open = "wt")
   sink(connection, type = "output")
   sink(connection, type = "message")
-  tryCatch(
+  invisible(tryCatch(
     withCallingHandlers(job(), warning = function(w) {
       message("warning: ", conditionMessage(w))
       tryInvokeRestart("muffleWarning")
@@ -16,7 +16,7 @@ logged <- function(path, job) {
       message("\nspadework stopped at ", text)
       quit(save = "no", status = 1)
     }
-  )
+  ))
 }
 
 # Stop with the four parts of every message of this project.

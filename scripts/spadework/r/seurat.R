@@ -11,7 +11,7 @@ seurat_names <- function(counts) make.unique(gsub("[_|]", "-", rownames(counts))
 seurat_object <- function(counts, n_top_genes, n_pcs, n_neighbors, sample) {
   rownames(counts) <- seurat_names(counts)
   if (ncol(counts) < 10) {
-    stop_input(sample, paste(ncol(counts), "spots"), "at least 10 for SCTransform", "use expression.engine: scanpy")
+    stop_input(sample, paste(ncol(counts), "spots"), "at least 10 for SCTransform", "use expression.engine: scanpy; the comparison needs more spots")
   }
   object <- CreateSeuratObject(counts, assay = "Spatial")
   object <- SCTransform(

@@ -11,7 +11,7 @@ with logged(snakemake.log[0]):
     from spadework.figures.style import finish, resolution
 
     i, p, out, w = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
-    features = ad.read_h5ad(i.features)
+    features = {variant: ad.read_h5ad(i[variant]) for variant in ("published", "input_range", "patch")}
     result = compare_section(
         features,
         ad.read_h5ad(i.expression),
@@ -31,4 +31,4 @@ with logged(snakemake.log[0]):
             table.to_csv(partial, index=index, float_format="%.6g")
     with resolution(p.figures["dpi"]):
         page = comparison_page(result, f"{w.sample}: {w.encoder}, published and corrected", p.figures["fdr"])
-        finish(page, out.figure, weights_note(features.uns["encoder"]))
+        finish(page, out.figure, weights_note(features["patch"].uns["encoder"]))
