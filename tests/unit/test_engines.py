@@ -19,8 +19,8 @@ from spadework.targets import (
     check_config,
     check_engines,
     check_r,
-    comparison_faces,
     final_outputs,
+    published_settings,
     result_parameters,
 )
 
@@ -59,7 +59,7 @@ def with_r(no_r) -> None:
 
 
 def test_the_defaults_need_no_r(no_r):
-    check_engines(defaults(), conda=False)
+    check_engines(defaults(), own_r=True)
 
 
 @pytest.mark.parametrize(
@@ -76,48 +76,47 @@ def test_the_defaults_need_no_r(no_r):
 def test_r_engines_need_rscript_or_conda(no_r, overlay, wanted_by):
     config = merged(overlay)
     with pytest.raises(InputError) as error:
-        check_engines(config, conda=False)
+        check_engines(config, own_r=True)
     assert wanted_by in error.value.found
     assert "no Rscript on the PATH" in error.value.found
     assert "--use-conda" in error.value.remedy
     assert "expression.engine: scanpy" in error.value.remedy
-    check_engines(config, conda=True)
+    check_engines(config, own_r=False)
 
 
 def test_rscript_on_the_path_is_enough(with_r):
-    check_r("anything", conda=False)
-    check_engines(published(), conda=False)
+    check_r("anything", "go without")
+    check_engines(published(), own_r=True)
 
 
 def test_a_file_that_cannot_be_run_is_no_rscript(no_r):
     (no_r / "Rscript").write_text("")
     with pytest.raises(InputError, match="no Rscript"):
-        check_r("anything", conda=False)
+        check_r("anything", "go without")
 
 
 def test_rscript_is_looked_for_by_name(monkeypatch):
     asked = []
     monkeypatch.setattr(shutil, "which", lambda name: asked.append(name))
     with pytest.raises(InputError, match="which a reviewer needs"):
-        check_r("a reviewer", conda=False)
+        check_r("a reviewer", "go without")
     assert asked == ["Rscript"]
-    check_r("a reviewer", conda=True)
 
 
-@pytest.mark.parametrize("conda", [False, True])
-def test_sct_values_need_seurat(with_r, conda):
+@pytest.mark.parametrize("own_r", [False, True])
+def test_sct_values_need_seurat(with_r, own_r):
     with pytest.raises(InputError) as error:
-        check_engines(merged({"association": {"values": "sct"}}), conda=conda)
+        check_engines(merged({"association": {"values": "sct"}}), own_r=own_r)
     assert error.value.found == "association.values: sct with expression.engine: scanpy"
     assert "expression.engine: seurat" in error.value.remedy
-    check_engines(merged({"association": {"values": "sct"}, "expression": {"engine": "seurat"}}), conda=conda)
+    check_engines(merged({"association": {"values": "sct"}, "expression": {"engine": "seurat"}}), own_r=own_r)
 
 
 def test_no_more_latents_are_tested_than_there_are():
     for n, latents in ((None, 6), (6, 6), (1, 1)):
-        check_engines(merged({"association": {"n_latents": n}, "latents": {"n_latents": latents}}), conda=False)
+        check_engines(merged({"association": {"n_latents": n}, "latents": {"n_latents": latents}}), own_r=True)
     with pytest.raises(InputError) as error:
-        check_engines(merged({"association": {"n_latents": 7}}), conda=False)
+        check_engines(merged({"association": {"n_latents": 7}}), own_r=True)
     assert error.value.found == "association.n_latents: 7"
     assert error.value.expected == "at most latents.n_latents: 6"
 
@@ -125,7 +124,7 @@ def test_no_more_latents_are_tested_than_there_are():
 def test_the_published_profile_is_a_valid_configuration(with_r):
     config = published()
     check_config(config, ROOT / "config" / "schemas" / "config.schema.yaml")
-    check_engines(config, conda=False)
+    check_engines(config, own_r=True)
     # what the paper's script does, from the paper's script
     assert config["patch"] == {"um": None, "px": 32, "output_px": 32, "image": "hires"}
     assert config["association"] == {
@@ -138,31 +137,29 @@ def test_the_published_profile_is_a_valid_configuration(with_r):
     }
 
 
-def test_faces_go_from_the_published_to_the_configured_one_thing_at_a_time():
-    config = merged({"patch": {"um": 100, "output_px": 64}})
-    faces = comparison_faces(config, PROFILE)
-    assert list(faces) == ["published", "input_range", "patch"]
-    assert faces["published"] == {"patch": published()["patch"], "pixel_range": "0-1"}
-    assert faces["input_range"] == {"patch": published()["patch"], "pixel_range": "0-255"}
-    assert faces["patch"] == {"patch": config["patch"], "pixel_range": "0-255"}
-    # every key a patch is cut by, in each face
-    assert all(set(face["patch"]) == set(defaults()["patch"]) for face in faces.values())
-
-
-def test_the_comparison_needs_r_and_the_corrected_settings(with_r):
-    check_comparison(defaults(), conda=False)
-    for config in (
-        published(),
-        merged({"encoder": {"pixel_range": "0-1"}}),
+def test_the_comparison_needs_the_corrected_settings_and_a_network(with_r):
+    old = published_settings(PROFILE)
+    check_comparison(defaults(), old, own_r=True)
+    check_comparison(merged({"patch": {"um": 80}, "expression": {"engine": "seurat"}}), old, own_r=True)
+    for overlay, found in (
+        (yaml.safe_load(PROFILE.read_text()), "encoder.pixel_range: 0-1"),
+        ({"latents": {"scope": "group"}}, "latents.scope: group"),
+        ({"association": {"zscore": True}}, "association.zscore: True"),
+        ({"association": {"n_latents": 2}}, "association.n_latents: 2"),
     ):
-        with pytest.raises(InputError, match=r"a setting of the published method(.|\n)*without config/spade2021"):
-            check_comparison(config, conda=False)
+        with pytest.raises(InputError, match=rf"{found}\n(.|\n)*without config/spade2021"):
+            check_comparison(merged(overlay), old, own_r=True)
+    with pytest.raises(InputError, match="put vgg16 first"):
+        check_comparison(merged({"encoder": {"names": ["colour_texture", "vgg16"]}}), old, own_r=True)
+    with pytest.raises(InputError, match="at least 71"):  # the published patch has 32 px
+        check_comparison(merged({"encoder": {"names": ["xception"]}}), old, own_r=True)
 
 
 def test_the_comparison_needs_r_whatever_the_engines_are(no_r):
-    with pytest.raises(InputError, match="which the comparison with the published method needs"):
-        check_comparison(defaults(), conda=False)
-    check_comparison(defaults(), conda=True)
+    old = published_settings(PROFILE)
+    with pytest.raises(InputError, match=r"which the comparison with the published method needs(.|\n)*do without"):
+        check_comparison(defaults(), old, own_r=True)
+    check_comparison(defaults(), old, own_r=False)
 
 
 def test_published_files_are_asked_for_only_where_wanted():
