@@ -123,6 +123,17 @@ def test_the_volcano_names_the_strongest_genes_and_counts_hits():
     plt.close(figure)
 
 
+def test_constant_genes_are_in_no_chart():
+    """They have t 0 and no standardised slope, and are in the table where all genes are tested."""
+    constant = _table().assign(gene=lambda t: "constant" + t["gene"], coef_std=np.nan, r=np.nan, t=0.0, log10_p=0.0)
+    table = pd.concat([_table(), constant])
+    figure = charts.volcano(table, [1], 0.05, 1, "x")
+    assert {t.get_text() for t in figure.axes[0].texts} == {"g0", "g1"}
+    assert np.isfinite(figure.axes[0].get_xlim()).all()
+    plt.close(figure)
+    assert not top_genes(table, 1, 100)["gene"].str.startswith("constant").any()
+
+
 def test_top_genes_are_the_largest_effects():
     assert top_genes(_table(), 1, 2)["gene"].tolist() == ["g0", "g1"]
 

@@ -239,14 +239,14 @@ def test_the_bars_carry_the_numbers_of_the_table():
         assert heights == sorted(heights, reverse=True)
         assert [names[round(h)] for h in heights] == ["step 0", "step 1", "step 2"]
     texts = {t.get_text(): t.xy for t in ax.texts}
-    assert set(texts) == {"100 of 1,234", "1,500 of 1,234", "300 of 1,234", "−20", "−1,250"}
+    assert set(texts) == {"100 of 1,234", "1,500 of 1,234", "300 of 1,234", "−20", "−1,250", "90", "2,000"}
     assert texts["1,500 of 1,234"][0] == 1500
     low, high = ax.get_xlim()
     assert low < -1250
     assert high > 2000
     (alone,) = (line for line in ax.lines if line.get_marker() == "D")
     assert alone.get_xdata().tolist() == [90, 2000]
-    assert [names[round(y)] for y in alone.get_ydata()] == ["step 1", "step 2"]
+    assert [names[round(y + 0.42)] for y in alone.get_ydata()] == ["step 1", "step 2"]
     assert "FDR < 0.05" in ax.get_title()
     assert figure.get_suptitle() == "C2: vgg16"
 

@@ -160,6 +160,7 @@ def again(full: Run, rows: list[dict[str, object]], overlay: dict[str, object]) 
 COLLECT = {"collect_section": 1, "draw_maps": 2, "draw_charts": 2}
 ASSOCIATE = {"associate_genes": 2, "summarise_latents": 2, **COLLECT}
 EMBED = {"embed_latents": 2, "draw_patches": 2, **ASSOCIATE}
+PATCHES = {"cut_patches": 1, "encode_patches": 2, "fit_latents": 2, **EMBED}
 
 
 def test_a_second_run_has_nothing_to_do(full: Run, simulated: Path) -> None:
@@ -174,6 +175,12 @@ def test_a_second_run_has_nothing_to_do(full: Run, simulated: Path) -> None:
         ({"figures": {"dpi": 60}}, {"draw_patches": 2, "draw_maps": 2, "draw_charts": 2}),
         ({"latents": {"resolution": 2.0}}, EMBED),
         ({"expression": {"min_counts": 120}}, {"cluster_expression": 1, **ASSOCIATE}),
+        ({"patch": {"output_px": 32, "um": 100}}, PATCHES),
+        # A stage waiting for a check that runs again once went unnoticed.
+        (
+            {"patch": {"output_px": 32, "um": 100}, "expression": {"min_counts": 120}},
+            {"cluster_expression": 1, **PATCHES},
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
@@ -210,7 +217,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("lattice.py", {"ingest"}, {"association", "latents"}),
         ("readers/positions.py", {"ingest"}, {"association", "encoders.registry"}),
         ("encoders/dummy.py", {"encoders.registry"}, {"patch_file", "association"}),  # imported where it is used
-        ("errors.py", {"association", "ingest", "latents", "encoders.registry", "patch_file"}, {"keys"}),
+        ("errors.py", {"section_association", "ingest", "latents", "encoders.registry", "patch_file"}, {"keys"}),
     ],
 )
 def test_an_edited_module_changes_the_fingerprint_of_what_imports_it(

@@ -20,7 +20,7 @@ KEPT, ENTERED, LEFT = "#8C8C8C", "#0072B2", "#D55E00"
 def comparison_page(result: Comparison, heading: str, fdr: float) -> Figure:
     """Genes found after each correction on the left, which latents correspond on the right."""
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(13.5, 6.2), layout="constrained", gridspec_kw={"width_ratios": [2.1, 1]}
+        1, 2, figsize=(13.5, 7), layout="constrained", gridspec_kw={"width_ratios": [2.1, 1]}
     )
     _account(left, result, fdr)
     _correspondence(right, result)
@@ -33,19 +33,24 @@ def _account(ax: Axes, result: Comparison, fdr: float) -> None:
     y = np.arange(len(table))[::-1]
     first = np.arange(len(table)) == 0  # nothing was before it
     kept, entered = np.where(first, table["found"], table["kept"]), np.where(first, 0, table["entered"])
-    ax.barh(y, kept, color=KEPT, height=0.6, label="kept")
-    ax.barh(y, entered, left=kept, color=ENTERED, height=0.6, label="new by this correction")
-    ax.barh(y, -table["left"], color=LEFT, height=0.6, label="lost by this correction")
+    ax.barh(y, kept, color=KEPT, height=0.5, label="kept")
+    ax.barh(y, entered, left=kept, color=ENTERED, height=0.5, label="new by this correction")
+    ax.barh(y, -table["left"], color=LEFT, height=0.5, label="lost by this correction")
     ax.plot(
-        table["found_alone"][1:], y[1:], "D", ms=6, mfc="white", mec="black", ls="none",
+        table["found_alone"][1:], y[1:] - 0.42, "D", ms=4, mfc="white", mec="black", ls="none",
         label="found if this were the only correction",
     )  # fmt: skip
     reach = max(float(table["found"].max()), float(table["left"].max()), float(table["found_alone"].max()), 1.0)
     for at, row in zip(y, table.itertuples(), strict=True):
         ax.annotate(
-            f"{row.found:,} of {row.tested:,}", (max(row.found, row.found_alone * (at < y[0])), at), (8, 0),
-            textcoords="offset points", va="center", fontsize=8,
+            f"{row.found:,} of {row.tested:,}", (row.found, at), (4, 0), textcoords="offset points", va="center",
+            fontsize=8,
         )  # fmt: skip
+        if at < y[0]:
+            ax.annotate(
+                f"{row.found_alone:,}", (row.found_alone, at - 0.42), (6, 0), textcoords="offset points", va="center",
+                fontsize=7, color="#555555",
+            )  # fmt: skip
         if row.left:
             ax.annotate(
                 f"−{row.left:,}", (-row.left, at), (-4, 0), textcoords="offset points", va="center", ha="right",
@@ -58,7 +63,7 @@ def _account(ax: Axes, result: Comparison, fdr: float) -> None:
     ax.set_xlim(-1.3 * max(float(table["left"].max()), 0.15 * reach), 1.35 * reach)
     ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
     ax.set(xlabel="genes", title=f"genes with FDR < {fdr:g} for any latent, correction upon correction")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, -0.2), ncols=4, fontsize=8)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, -0.17), ncols=4, fontsize=8)
 
 
 def _correspondence(ax: Axes, result: Comparison) -> None:
