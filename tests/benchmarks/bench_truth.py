@@ -25,13 +25,13 @@ def main() -> None:
     """Print AUROC and ARI per section and encoder."""
     import anndata as ad
 
-    from spadework.association import associate_section
     from spadework.encoders.registry import create
     from spadework.expression import add_qc, filter_spots, normalize
     from spadework.ingest import ingest
     from spadework.latents import fit_latents
     from spadework.patches import cut_patches, patch_boxes, patch_size_px, section_image
     from spadework.samples import Sample
+    from spadework.section_association import associate_section, select
     from spadework.simulation import simulate
 
     seeds = [int(s) for s in sys.argv[1:]] or SEEDS
@@ -56,7 +56,10 @@ def main() -> None:
             features = encoder.encode(patches)
             scores = fit_latents(features, 6, standardize=not encoder.same_units).project(features)
             latents = ad.AnnData(obs=section.obs[[]], obsm={"pca": scores})
-            table = associate_section(expression, latents, "s", design="marginal", min_spots_fraction=0.1)
+            tested = select(
+                expression, latents, "s", values="lognorm", zscore=False, min_spots_fraction=0.1, n_latents=None
+            )
+            table = associate_section(tested, "s", design="marginal")
             strongest = table.groupby("gene")["log10_p"].min()
             scored = genes.loc[
                 genes["class"].isin(["morphology", "spatial", "null"]) & genes.index.isin(strongest.index)
