@@ -87,6 +87,7 @@ rule summarise_latents:
     benchmark:
         "benchmarks/{sample}/{encoder}/summarise_latents.tsv"
     params:
+        headline=config["association"]["headline"],
         fdr=config["figures"]["fdr"],
         code=code_id("latent_summary", "keys"),
     resources:

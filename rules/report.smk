@@ -16,6 +16,7 @@ rule draw_maps:
         "benchmarks/{sample}/{encoder}/draw_maps.tsv"
     params:
         figures=pick("figures", "dpi", "top_genes"),
+        headline=config["association"]["headline"],
         code=code_id("figures.section"),
     resources:
         mem_mb=mem_mb(2000, 10),
@@ -42,6 +43,7 @@ rule draw_charts:
         "benchmarks/{sample}/{encoder}/draw_charts.tsv"
     params:
         figures=pick("figures", "dpi", "top_genes", "fdr"),
+        headline=config["association"]["headline"],
         code=code_id("figures.section"),
     resources:
         mem_mb=mem_mb(2000, 4),

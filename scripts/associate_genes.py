@@ -8,13 +8,12 @@ with logged(snakemake.log[0]):
     from spadework.section_association import associate_section, read_limma, select
 
     p, sample = snakemake.params, snakemake.wildcards.sample
-    tested = select(
-        ad.read_h5ad(snakemake.input.expression), ad.read_h5ad(snakemake.input.latents), sample, **p.tested
-    )
+    section = ad.read_h5ad(snakemake.input.expression)
+    tested = select(section, ad.read_h5ad(snakemake.input.latents), sample, **p.tested)
     fit, engine = None, "python"
     for path in snakemake.input.limma:
         fit, engine = read_limma(path, p.design)
-    table = associate_section(tested, sample, design=p.design, fit=fit)
+    table = associate_section(section, tested, sample, design=p.design, fit=fit)
     table.attrs["engine"] = engine
     with whole_file(snakemake.output.parquet) as path:
         table.to_parquet(path)

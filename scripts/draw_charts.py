@@ -18,6 +18,7 @@ with logged(snakemake.log[0]):
             snakemake.wildcards.sample,
             snakemake.wildcards.encoder,
             outputs=dict(snakemake.output.items()),
+            which=snakemake.params.headline,
             fdr=figures["fdr"],
             n_genes=figures["top_genes"],
         )

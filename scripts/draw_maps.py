@@ -18,5 +18,6 @@ with logged(snakemake.log[0]):
             snakemake.wildcards.encoder,
             outputs=dict(snakemake.output.items()),
             latent_files=list(snakemake.output.latent),
+            which=snakemake.params.headline,
             n_genes=figures["top_genes"],
         )

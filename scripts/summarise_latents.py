@@ -23,6 +23,7 @@ with logged(snakemake.log[0]):
         .loc[section.obs_names, "tissue_fraction"]
         .to_numpy(),
         table=pd.read_parquet(snakemake.input.association),
+        which=snakemake.params.headline,
         fdr=snakemake.params.fdr,
     )
     with whole_file(snakemake.output[0]) as path:

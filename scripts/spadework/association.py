@@ -427,9 +427,13 @@ def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def to_table(
-    result: Association, genes: pd.DataFrame, mean: NDArray[np.float64], n_spots: NDArray[np.integer]
+    result: Association,
+    genes: pd.DataFrame,
+    mean: NDArray[np.float64],
+    n_spots: NDArray[np.integer],
+    further: dict[str, NDArray[np.float64]] | None = None,
 ) -> pd.DataFrame:
-    """Lay the results out as one row per gene and latent, strongest first within each latent.
+    """Lay the results out as one row per gene and latent, surest first within each latent, by the strictest test.
 
     Parameters
     ----------
@@ -437,6 +441,8 @@ def to_table(
         (genes,) table by name, with ``gene_ids``.
     mean, n_spots
         (genes,) mean expression and number of spots with the gene.
+    further
+        More columns, each (genes, latents).
     """
     frames = []
     for j in range(result.coef.shape[1]):
@@ -449,7 +455,11 @@ def to_table(
                 "n_spots": n_spots,
                 **{name: getattr(result, name)[:, j] for name in STATISTICS},
                 "log10_p": result.log10_p[:, j],
+                **{name: values[:, j] for name, values in (further or {}).items()},
             }
         )
-        frames.append(frame.sort_values("log10_p", kind="stable", na_position="last"))
+        strength = next(
+            c for c in ("log10_p_spatial", "log10_p_depth", "log10_p") if c in frame and frame[c].notna().any()
+        )
+        frames.append(frame.sort_values(strength, kind="stable", na_position="last"))
     return pd.concat(frames, ignore_index=True)

@@ -10,6 +10,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
+from spadework import adjusted
 from spadework.association import STATISTICS
 from spadework.keys import Keys
 
@@ -104,5 +105,5 @@ def association_matrices(table: pd.DataFrame, genes: pd.Index) -> dict[str, np.n
         statistic: table.pivot(index="gene", columns="latent", values=statistic)
         .reindex(index=genes, columns=latents)
         .to_numpy(float)
-        for statistic in STATISTICS
+        for statistic in (*STATISTICS, *adjusted.STATISTICS)
     }

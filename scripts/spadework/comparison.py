@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from spadework.adjusted import associate_adjusted
 from spadework.association import Design, associate, benjamini_hochberg, varying
 from spadework.errors import InputError
 from spadework.keys import Keys
@@ -54,6 +55,8 @@ class Step:
 def steps(n_latents: int, patch: str, min_spots_fraction: float) -> list[Step]:
     """List the published method and its corrections; each step changes one thing and keeps those before it.
 
+    The last two are the tests of the association table (:mod:`spadework.adjusted`).
+
     Parameters
     ----------
     n_latents
@@ -71,7 +74,7 @@ def steps(n_latents: int, patch: str, min_spots_fraction: float) -> list[Step]:
         ("patch", f"{patch}, not 32 px of the hires image", {"variant": "patch"}),
         ("common genes", f"genes in at least {min_spots_fraction:.0%} of the spots only", {"common_genes": True}),
         ("normalisation", "log counts, not z-scored SCTransform", {"normalisation": "lognorm"}),
-        ("depth", "sequencing depth (log10 UMI) in the model", {"depth": True}),
+        ("depth", "what counts are beyond sequencing depth (log10 UMI)", {"depth": True}),
         ("spatial test", "the effective number of spots, not all of them", {"spatial": True}),
     ):
         ladder.append(replace(ladder[-1], name=name, change=change, **what))
@@ -88,6 +91,8 @@ class Material:
         Variant -> (spots, d).
     expression
         ``sct`` and ``lognorm`` -> (spots, genes) CSC, before z-scoring; the same genes.
+    counts
+        (spots, genes) CSC raw counts of the same genes.
     genes
         Their names.
     kept, common
@@ -100,6 +105,7 @@ class Material:
 
     features: dict[str, NDArray[np.floating]]
     expression: dict[str, sparse.csc_matrix]
+    counts: sparse.csc_matrix
     genes: pd.Index
     kept: NDArray[np.bool_]
     common: NDArray[np.bool_]
@@ -199,17 +205,20 @@ def _false_discovery_rates(material: Material, step: Step, latents: NDArray[np.f
     tested = np.ones(len(material.genes), bool)
     if step.common_genes:
         tested &= material.common
-    if step.normalisation == "lognorm":
+    if step.normalisation == "lognorm" or step.depth:
         tested &= material.kept
     expression, unit = material.expression[step.normalisation][:, np.flatnonzero(tested)], None
     if step.normalisation == "sct":
         expression, _, unit = zscored(expression)
-    covariates = material.log10_umi[:, None] if step.depth else None
-    if step.spatial:
-        null = SpatialNull(material.cells, material.step, covariates)
-        fdr = benjamini_hochberg(null.test(expression, latents).p)
+    if step.depth:
+        counts = material.counts[:, np.flatnonzero(tested)]
+        null = SpatialNull(material.cells, material.step, material.log10_umi[:, None]) if step.spatial else None
+        adjusted = associate_adjusted(counts, latents, material.log10_umi, null)
+        fdr = adjusted.fdr_spatial if step.spatial else adjusted.fdr_depth
+    elif step.spatial:
+        fdr = benjamini_hochberg(SpatialNull(material.cells, material.step).test(expression, latents).p)
     else:
-        fdr = associate(expression, latents, design=step.design, covariates=covariates, unit=unit).fdr
+        fdr = associate(expression, latents, design=step.design, unit=unit).fdr
     return pd.DataFrame(fdr, index=material.genes[tested], columns=range(1, latents.shape[1] + 1))
 
 
@@ -298,6 +307,7 @@ def compare_section(
     material = Material(
         features={variant: np.asarray(a[section.obs_names].X) for variant, a in features.items()},
         expression={"sct": sparse.csc_matrix(counts).astype(np.float64).log1p(), "lognorm": lognorm},
+        counts=sparse.csc_matrix(genes_by_name(section.layers[Keys.COUNTS], section.var_names, genes)),
         genes=genes,
         kept=genes.isin(section.var_names),
         common=(lognorm.getnnz(axis=0) / section.n_obs >= min_spots_fraction) & varying(lognorm),

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spadework.headline import Which, headline
 from spadework.job import without_tensorflow
 
 NEIGHBOURS = {"hexagonal": 6, "square": 4, "checkerboard": 4, "none": 6}
@@ -50,6 +51,7 @@ def summarise_latents(
     total_counts: NDArray[np.integer],
     tissue_fraction: NDArray[np.floating],
     table: pd.DataFrame,
+    which: Which,
     fdr: float,
 ) -> pd.DataFrame:
     """Make a row per latent.
@@ -65,11 +67,14 @@ def summarise_latents(
     total_counts, tissue_fraction
         (n,).
     table
-        Association table; genes with a false discovery rate below ``fdr`` are counted, not those of latents that
-        were not tested.
+        Association table. Genes with a false discovery rate below ``fdr`` are counted, but not for latents that were
+        not tested.
+    which
+        The test that counts.
     """
+    by = headline(table, which)
     depth = np.log10(np.maximum(total_counts, 1))
-    hits = table[table["fdr"] < fdr]
+    hits = table[table[by.fdr] < fdr]
     rows = []
     for j, moran in enumerate(morans_i(latents, positions, NEIGHBOURS[lattice_kind])):
         of_latent = hits[hits["latent"] == j + 1]
@@ -81,8 +86,8 @@ def summarise_latents(
                 "moran_i": float(moran),
                 "r_log10_umi": _correlation(latents[:, j], depth),
                 "r_tissue_fraction": _correlation(latents[:, j], tissue_fraction),
-                "genes_up": int((of_latent["coef"] > 0).sum()) if tested else None,
-                "genes_down": int((of_latent["coef"] < 0).sum()) if tested else None,
+                "genes_up": int((of_latent[by.effect] > 0).sum()) if tested else None,
+                "genes_down": int((of_latent[by.effect] < 0).sum()) if tested else None,
             }
         )
     return pd.DataFrame(rows).astype({"genes_up": "Int64", "genes_down": "Int64"})

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
+from spadework.adjusted import COLUMNS, Adjusted, associate_adjusted
 from spadework.association import Design, Fit, ModelFit, Moments, associate, models, to_table, varying
 from spadework.errors import InputError
 from spadework.keys import Keys
+from spadework.spatial_null import MIN_SPOTS, STEPS, SpatialNull
 
 log = logging.getLogger("spadework")
 
@@ -142,11 +144,15 @@ def zscored(
     return cut, mean, sd
 
 
-def associate_section(tested: ModelInput, sample: str, *, design: Design, fit: Fit | None = None) -> pd.DataFrame:
-    """Associate the genes of a section with its latents.
+def associate_section(
+    section: ad.AnnData, tested: ModelInput, sample: str, *, design: Design, fit: Fit | None = None
+) -> pd.DataFrame:
+    """Associate the genes of a section with its latents: as published, and adjusted for depth and for space.
 
     Parameters
     ----------
+    section
+        AnnData of the expression stage: raw counts, depth and lattice.
     fit
         Another engine's fit (:func:`read_limma`).
 
@@ -157,6 +163,7 @@ def associate_section(tested: ModelInput, sample: str, *, design: Design, fit: F
     """
     try:
         result = associate(tested.expression, tested.latents, design=design, unit=tested.unit, fit=fit)
+        adjusted = adjust(section, tested, sample)
     except ValueError as error:
         raise InputError(
             sample,
@@ -168,7 +175,31 @@ def associate_section(tested: ModelInput, sample: str, *, design: Design, fit: F
     for j in np.flatnonzero(np.isnan(result.t).all(axis=0)):
         log.warning("%s: latent %d is a combination of the others and has no results", sample, j + 1)
     mean = np.asarray(tested.expression.mean(axis=0)).ravel()
-    return to_table(result, tested.genes, mean, tested.n_spots)
+    further = {name: getattr(adjusted, name) for name in COLUMNS}
+    return to_table(result, tested.genes, mean, tested.n_spots, further)
+
+
+def adjust(section: ad.AnnData, tested: ModelInput, sample: str) -> Adjusted:
+    """Test the same genes again, adjusted for sequencing depth, and for depth and space.
+
+    Without a lattice, or with fewer than ten spots, there is no spatial test and its columns are NaN.
+
+    Raises
+    ------
+    ValueError
+        If a latent is a combination of depth.
+    """
+    columns = section.var_names.get_indexer(tested.genes.index)
+    counts = sparse.csc_matrix(section.layers[Keys.COUNTS])[:, columns]
+    log10_umi = np.log10(section.obs[Keys.TOTAL_COUNTS].to_numpy(float))
+    kind = section.uns[Keys.SPADE]["lattice"]["kind"]
+    null = None
+    if kind in STEPS and section.n_obs >= MIN_SPOTS:
+        cells = section.obs[[Keys.ARRAY_ROW, Keys.ARRAY_COL]].to_numpy()
+        null = SpatialNull(cells, STEPS[kind], log10_umi[:, None])
+    else:
+        log.warning("%s: no spatial test of %d spots, lattice: %s", sample, section.n_obs, kind)
+    return associate_adjusted(counts, tested.latents, log10_umi, null)
 
 
 def write_values(tested: ModelInput, path: Path) -> None:

@@ -9,6 +9,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 from moderated import moderated
 from scipy import sparse, stats
 from scipy.ndimage import gaussian_filter
@@ -71,6 +72,7 @@ def simulated_material() -> Material:
             "sct": sparse.csc_matrix(np.column_stack([np.round(expression, 1), rng.poisson(0.02, N)])),
             "lognorm": sparse.csc_matrix(np.column_stack([expression, np.zeros(N)])),
         },
+        counts=sparse.csc_matrix(np.column_stack([rng.poisson(np.exp(expression / 2)), np.zeros(N)]).astype(int)),
         genes=pd.Index([*NAMES, "only in sct"]),
         kept=np.arange(len(NAMES) + 1) < len(NAMES),
         common=np.arange(len(NAMES) + 1) < len(NAMES) - 1,
@@ -104,6 +106,15 @@ def components(features: np.ndarray) -> np.ndarray:
     return (u * s)[:, :K]
 
 
+def nb_residuals(y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Pearson residuals of a negative binomial regression, by statsmodels."""
+    x = sm.add_constant(z)
+    mean = sm.GLM(y, x, family=sm.families.Poisson()).fit(tol=1e-12).mu
+    excess = ((y - mean) ** 2 - mean).sum()
+    theta = min((mean**2).sum() / excess, 1e4) if excess > 0 else 1e4
+    return sm.GLM(y, x, family=sm.families.NegativeBinomial(alpha=1 / theta)).fit(tol=1e-12).resid_pearson
+
+
 def expected_fdr(material: Material, corrections: set[str]) -> pd.DataFrame:
     """Do a step from scratch: dense, gene by gene. What each correction does is spelled out here a second time."""
     variant = "patch" if "patch" in corrections else "input_range" if "input range" in corrections else "published"
@@ -111,17 +122,21 @@ def expected_fdr(material: Material, corrections: set[str]) -> pd.DataFrame:
     tested = np.ones(len(material.genes), bool)
     if "common genes" in corrections:
         tested &= material.common
-    if "normalisation" in corrections:
+    if corrections & {"normalisation", "depth"}:
         tested &= material.kept
+    covariates = material.log10_umi[:, None][:, : int("depth" in corrections)]
+    if "depth" in corrections:
+        z = standard(material.log10_umi)
+        values = np.column_stack([nb_residuals(y, z) for y in material.counts.toarray()[:, tested].T])
+    elif "normalisation" in corrections:
         values = material.expression["lognorm"].toarray()[:, tested]
     else:
         values = material.expression["sct"].toarray()[:, tested]
         values = np.minimum((values - values.mean(axis=0)) / values.std(axis=0, ddof=1), 10)
-    covariates = material.log10_umi[:, None][:, : int("depth" in corrections)]
     if "spatial test" in corrections:
         p = SpatialNull(material.cells, (1.0, 1.0), covariates if covariates.size else None).test(values, latents).p
         fdr = np.column_stack([multipletests(p[:, j], method="fdr_bh")[1] for j in range(p.shape[1])])
-    elif "one model each" in corrections:
+    elif corrections & {"one model each", "depth"}:  # adjusted tests are always of one latent
         columns = [
             moderated(values, np.hstack([covariates, latents[:, [j]]])).fdr[:, -1] for j in range(latents.shape[1])
         ]
@@ -181,7 +196,7 @@ def test_planted_genes_stay_and_depth_genes_leave_at_depth(result):
     assert set(genes.index[depth]) <= found_in(result, "normalisation")
     assert len(set(genes.index[depth]) & found_in(result, "depth")) <= 1
     assert (genes.loc[depth, "decided_by"] == "depth").mean() >= 0.9
-    assert not genes.loc[depth, "in_corrected"].any()
+    assert genes.loc[depth, "in_corrected"].sum() <= 1  # one in twenty of what is found may be chance
     row = result.steps.set_index("step").loc["depth"]
     assert row["left"] >= DEPTH - 1
     nulls = {name for name in found_in(result, "spatial test") if name.startswith("null")}
@@ -297,6 +312,7 @@ def write_section(material: Material, folder) -> tuple[ad.AnnData, dict[str, ad.
             },
             index=barcodes,
         ),
+        layers={Keys.COUNTS: sparse.csr_matrix(material.counts)[:, np.flatnonzero(material.kept)]},
         var=pd.DataFrame(index=material.genes[material.kept]),
     )
     section.uns[Keys.SPADE] = {"lattice": {"kind": "square"}}

@@ -134,6 +134,7 @@ def test_the_published_profile_is_a_valid_configuration(with_r):
         "design": "joint",
         "n_latents": 2,
         "min_spots_fraction": 0,
+        "headline": "published",
     }
 
 

@@ -12,7 +12,9 @@ from PIL import Image
 from spadework.figures import charts, maps
 from spadework.figures.section import top_genes
 from spadework.figures.style import CATEGORICAL, UNLABELLED, category_colours, finish, resolution, two_sd_limits
+from spadework.headline import headline
 
+PUBLISHED = headline(pd.DataFrame(), "published")
 LATTICE = {"kind": "hexagonal", "pitch_um": 100.0, "spot_um": 55.0, "um_per_px_x": 0.5, "um_per_px_y": 0.5}
 
 
@@ -111,12 +113,17 @@ def _table() -> pd.DataFrame:
             "t": r * 10,
             "log10_p": -100 * r**2,
             "fdr": np.where(np.abs(r) > 0.5, 1e-9, 0.9),
+            "r_depth": -r,
+            "log10_p_depth": -50 * r**2,
+            "fdr_depth": 0.9,
+            "log10_p_spatial": -np.arange(52.0),
+            "fdr_spatial": np.where(np.arange(52) == 51, 1e-3, 0.9),
         }
     )
 
 
 def test_the_volcano_names_the_strongest_genes_and_counts_hits():
-    figure = charts.volcano(_table(), [1], 0.05, 1, "x")
+    figure = charts.volcano(_table(), PUBLISHED, [1], 0.05, 1, "x")
     ax = figure.axes[0]
     assert {t.get_text() for t in ax.texts} == {"g0", "g1"}
     assert "1 down, 1 up" in ax.get_title()
@@ -127,15 +134,31 @@ def test_constant_genes_are_in_no_chart():
     """They have t 0 and no standardised slope, and are in the table where all genes are tested."""
     constant = _table().assign(gene=lambda t: "constant" + t["gene"], coef_std=np.nan, r=np.nan, t=0.0, log10_p=0.0)
     table = pd.concat([_table(), constant])
-    figure = charts.volcano(table, [1], 0.05, 1, "x")
+    figure = charts.volcano(table, PUBLISHED, [1], 0.05, 1, "x")
     assert {t.get_text() for t in figure.axes[0].texts} == {"g0", "g1"}
     assert np.isfinite(figure.axes[0].get_xlim()).all()
     plt.close(figure)
-    assert not top_genes(table, 1, 100)["gene"].str.startswith("constant").any()
+    assert not any(gene.startswith("constant") for gene, _ in top_genes(table, PUBLISHED, 1, 100))
 
 
-def test_top_genes_are_the_largest_effects():
-    assert top_genes(_table(), 1, 2)["gene"].tolist() == ["g0", "g1"]
+def test_top_genes_are_those_of_the_test_that_counts():
+    table = _table()
+    assert [gene for gene, _ in top_genes(table, PUBLISHED, 1, 2)] == ["g0", "g1"]
+    assert top_genes(table, headline(table, "spatial"), 1, 1) == [("g51", -table["r"].iloc[51])]
+
+
+def test_the_headline_names_its_columns_and_what_to_know():
+    table = _table()
+    assert headline(table, "spatial").fdr == "fdr_spatial"
+    assert headline(table, "spatial").note == ""
+    assert "ranking" in headline(table, "depth").note
+    assert "ranking" in PUBLISHED.note
+    without = headline(table.assign(fdr_spatial=np.nan), "spatial")
+    assert without.fdr == "fdr_depth"
+    assert "No lattice" in without.note
+    volcano = charts.volcano(table, headline(table, "spatial"), [1], 0.05, 1, "x")
+    assert "1 up" in volcano.axes[0].get_title() or "1 down" in volcano.axes[0].get_title()
+    plt.close(volcano)
 
 
 def test_contact_sheets_show_both_ends():

@@ -49,6 +49,19 @@ def as_tested(expression: sparse.csc_matrix, latents: np.ndarray, *, zscore: boo
     return Material(expression, mean, unit, latents, table, expression.getnnz(axis=0))
 
 
+def as_section(tested: Material, *, lattice: str = "square", seed: int = 0) -> ad.AnnData:
+    """Lay a section out with the genes of the models, on a square of spots; counts and depth are drawn."""
+    rng = np.random.default_rng(seed)
+    n = len(tested.latents)
+    counts = sparse.csr_matrix(rng.poisson(2, tested.expression.shape).astype(np.int32))
+    obs = pd.DataFrame(index=[f"b{i}" for i in range(n)])
+    obs[Keys.ARRAY_ROW], obs[Keys.ARRAY_COL] = np.arange(n) // 8, np.arange(n) % 8
+    obs[Keys.TOTAL_COUNTS] = rng.integers(500, 5000, n)
+    section = ad.AnnData(counts, obs=obs, var=tested.genes, layers={Keys.COUNTS: counts})
+    section.uns[Keys.SPADE] = {"lattice": {"kind": lattice}}
+    return section
+
+
 def log_counts(n: int, genes: int, seed: int, *, outliers: int = 0) -> np.ndarray:
     """Log counts of genes rare and common; the first ``outliers`` have one spot far above all others."""
     rng = np.random.default_rng(seed)
@@ -286,7 +299,7 @@ def test_the_table_speaks_of_the_genes_and_says_which_latents_are_combinations(c
     values = log_counts(60, 15, 6) + 1
     tested = as_tested(sparse.csc_matrix(values), np.column_stack([latents, latents.sum(axis=1)]), zscore=zscore)
     with caplog.at_level(logging.WARNING, logger="spadework"):
-        table = associate_section(tested, "sec", design="joint")
+        table = associate_section(as_section(tested), tested, "sec", design="joint")
     assert [r.getMessage() for r in caplog.records] == [
         "sec: latent 3 is a combination of the others and has no results"
     ]
@@ -301,10 +314,21 @@ def test_the_table_speaks_of_the_genes_and_says_which_latents_are_combinations(c
         assert rows["n_spots"].tolist() == (values > 0).sum(axis=0).tolist()
 
 
+@pytest.mark.parametrize(("n", "lattice"), [(60, "none"), (9, "square")])
+def test_without_a_lattice_there_is_no_spatial_test(n, lattice, caplog):
+    latents = np.random.default_rng(8).normal(size=(n, 2))
+    tested = as_tested(sparse.csc_matrix(log_counts(n, 15, 6)), latents, zscore=False)
+    with caplog.at_level(logging.WARNING, logger="spadework"):
+        table = associate_section(as_section(tested, lattice=lattice), tested, "sec", design="marginal")
+    assert f"sec: no spatial test of {n} spots, lattice: {lattice}" in caplog.text
+    assert table[["t_spatial", "p_spatial", "fdr_spatial", "ess"]].isna().all(axis=None)
+    assert table[["t_depth", "p_depth", "fdr_depth", "r_depth"]].notna().any(axis=None)
+
+
 def test_latents_that_cannot_be_modelled_name_the_section():
     tested = as_tested(sparse.csc_matrix(log_counts(20, 4, 7)), np.ones((20, 1)))
     with pytest.raises(InputError, match=r"^sec\n(.|\n)*latent 1 is constant(.|\n)*preflight overlay"):
-        associate_section(tested, "sec", design="marginal")
+        associate_section(as_section(tested), tested, "sec", design="marginal")
 
 
 def test_r_gets_the_values_the_models_see(tmp_path):
@@ -391,6 +415,6 @@ def test_models_limma_did_not_fit_are_refused(tmp_path):
         associate(values, latents[:, :2], design="joint", fit=joint)
     tested = as_tested(sparse.csc_matrix(values), latents, zscore=False)
     with pytest.raises(InputError, match="limma fitted"):
-        associate_section(tested, "sec", design="marginal", fit=joint)
+        associate_section(as_section(tested), tested, "sec", design="marginal", fit=joint)
     with pytest.raises(ValueError):
         associate(values[:, :10], latents, design="joint", fit=joint)

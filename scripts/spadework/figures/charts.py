@@ -10,10 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from spadework.figures.style import category_colours
-
-INDEPENDENCE_NOTE = (
-    "p-values as published: they take spots as independent and ignore sequencing depth, so read them as a ranking."
-)
+from spadework.headline import Headline
 
 
 def embeddings(coordinates: dict[str, NDArray[np.floating]], labels: dict[str, pd.Series], heading: str) -> Figure:
@@ -47,13 +44,17 @@ def embeddings(coordinates: dict[str, NDArray[np.floating]], labels: dict[str, p
     return figure
 
 
-def volcano(table: pd.DataFrame, latents: list[int], fdr: float, top_genes: int, heading: str) -> Figure:
-    """One volcano plot per latent: standardised coefficient against p.
+def volcano(
+    table: pd.DataFrame, by: Headline, latents: list[int], fdr: float, top_genes: int, heading: str
+) -> Figure:
+    """One volcano plot per latent: effect against p.
 
     Parameters
     ----------
     table
         The association table, one row per gene and latent.
+    by
+        The columns to go by.
     fdr
         Genes below this false discovery rate are coloured.
     top_genes
@@ -67,14 +68,15 @@ def volcano(table: pd.DataFrame, latents: list[int], fdr: float, top_genes: int,
     for ax in axes.flat[len(latents) :]:
         ax.set_visible(False)
     for ax, latent in zip(axes.flat, latents, strict=False):
-        _one_volcano(ax, table[(table["latent"] == latent) & table["coef_std"].notna()], latent, fdr, top_genes)
+        rows = table[(table["latent"] == latent) & table[by.effect].notna() & table[by.log10_p].notna()]
+        _one_volcano(ax, rows, by, latent, fdr, top_genes)
     figure.suptitle(heading)
     return figure
 
 
-def _one_volcano(ax: Axes, rows: pd.DataFrame, latent: int, fdr: float, top_genes: int) -> None:
-    x, y = rows["coef_std"].to_numpy(), -rows["log10_p"].to_numpy()
-    hit = (rows["fdr"] < fdr).to_numpy()
+def _one_volcano(ax: Axes, rows: pd.DataFrame, by: Headline, latent: int, fdr: float, top_genes: int) -> None:
+    x, y = rows[by.effect].to_numpy(), -rows[by.log10_p].to_numpy()
+    hit = (rows[by.fdr] < fdr).to_numpy()
     up, down = hit & (x > 0), hit & (x < 0)
     for members, colour in ((~hit, "#BBBBBB"), (down, "#2166AC"), (up, "#B2182B")):
         ax.scatter(x[members], y[members], s=5, color=colour, linewidths=0, rasterized=True)
@@ -88,7 +90,7 @@ def _one_volcano(ax: Axes, rows: pd.DataFrame, latent: int, fdr: float, top_gene
     ax.set_ylim(bottom=0)
     ax.set(
         title=f"latent {latent}: {down.sum()} down, {up.sum()} up (FDR < {fdr:g})",
-        xlabel="standardised coefficient",
+        xlabel=by.label,
         ylabel="−log10 p",
     )
 

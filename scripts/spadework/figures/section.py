@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spadework.figures import charts, maps
 from spadework.figures.style import finish
+from spadework.headline import Headline, Which, headline
 from spadework.keys import Keys
 from spadework.patches import ScaledImage, cut_patches
 
@@ -25,6 +26,7 @@ def draw_maps(
     *,
     outputs: dict[str, str],
     latent_files: list[str],
+    which: Which,
     n_genes: int,
 ) -> None:
     """Draw latents, each latent with its top genes, and clusters.
@@ -35,7 +37,10 @@ def draw_maps(
         Paths of ``latents`` and ``clusters``.
     latent_files
         One path per latent.
+    which
+        Test that says which genes are strongest.
     """
+    by = headline(table, which)
     spade = section.uns[Keys.SPADE]
     canvas = maps.section_canvas(section.uns[Keys.SPATIAL][sample], spade["lattice"], section.obsm[Keys.SPATIAL])
     latents = np.asarray(section.obsm[Keys.latents(encoder, "pca")])
@@ -48,8 +53,8 @@ def draw_maps(
     finish(page, outputs["clusters"], note)
     for j, path in enumerate(latent_files):
         genes = [
-            (f"{row.gene}  r = {row.r:+.2f}", _expression(section, row.gene))
-            for row in top_genes(table, j + 1, n_genes).itertuples()
+            (f"{gene}  r = {effect:+.2f}", _expression(section, gene))
+            for gene, effect in top_genes(table, by, j + 1, n_genes)
         ]
         title = f"latent {j + 1} ({ratio[j]:.1%} of variance)"
         heading = f"{sample}: {encoder} latent {j + 1}" + (" and its strongest genes" if genes else ", not tested")
@@ -57,10 +62,11 @@ def draw_maps(
         finish(page, path, note)
 
 
-def top_genes(table: pd.DataFrame, latent: int, n: int) -> pd.DataFrame:
-    """Return the n genes whose standardised coefficient on a latent is largest in absolute value."""
-    rows = table[(table["latent"] == latent) & table["coef_std"].notna()]
-    return rows.loc[rows["coef_std"].abs().sort_values(ascending=False, kind="stable").index[:n]]
+def top_genes(table: pd.DataFrame, by: Headline, latent: int, n: int) -> list[tuple[str, float]]:
+    """Return the n genes most surely associated with a latent, and their effects."""
+    rows = table[(table["latent"] == latent) & table[by.effect].notna() & table[by.log10_p].notna()]
+    rows = rows.sort_values(by.log10_p, kind="stable").head(n)
+    return list(zip(rows["gene"], rows[by.effect], strict=True))
 
 
 def draw_charts(
@@ -71,6 +77,7 @@ def draw_charts(
     encoder: str,
     *,
     outputs: dict[str, str],
+    which: Which,
     fdr: float,
     n_genes: int,
 ) -> None:
@@ -88,8 +95,9 @@ def draw_charts(
     page = charts.embeddings(coordinates, labels, f"{sample}: {encoder} latents")
     finish(page, outputs["embeddings"], note)
     tested = sorted(table["latent"].unique())
-    page = charts.volcano(table, tested, fdr, n_genes, f"{sample}: genes by {encoder} latent")
-    finish(page, outputs["volcano"], "\n".join([charts.INDEPENDENCE_NOTE, note]).strip())
+    by = headline(table, which)
+    page = charts.volcano(table, by, tested, fdr, n_genes, f"{sample}: genes by {encoder} latent")
+    finish(page, outputs["volcano"], "\n".join([by.note, note]).strip())
     page = charts.latent_summary(summary, f"{sample}: {encoder} latents")
     finish(page, outputs["variance"], note)
 

@@ -1,0 +1,104 @@
+"""What a gene's counts are beyond sequencing depth: Pearson residuals of negative binomial regressions.
+
+One regression per gene, ``log mean = b0 + b1 z``, z the standardised log10 UMI of the spots (and further covariates).
+The dispersion is estimated by moments from the Poisson fit, then the regression is repeated with it: for counts with
+log link and known dispersion iteratively reweighted least squares is Fisher scoring (McCullagh & Nelder 1989,
+Generalized Linear Models, chapter 2). Residuals are (y - mu) / sqrt(mu + mu^2 / theta).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A theta beyond this is a Poisson distribution.
+MAX_THETA = 1e4
+_MAX_ROUNDS = 50
+_TOLERANCE = 1e-8
+_LARGEST_STEP = 2.0
+
+
+@dataclass(frozen=True)
+class NegativeBinomialFit:
+    """Regressions of a block of genes.
+
+    Attributes
+    ----------
+    theta
+        (genes,) float64: variance = mean + mean^2 / theta; no larger than 10,000, which is Poisson.
+    coefficients
+        (genes, 1 + covariates) float64, intercept first, log scale.
+    residuals
+        (spots, genes) float64 Pearson residuals; 0 for genes without counts.
+    """
+
+    theta: NDArray[np.float64]
+    coefficients: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+
+
+def fit_negative_binomial(counts: NDArray[np.number], covariates: NDArray[np.floating]) -> NegativeBinomialFit:
+    """Regress the counts of every gene on covariates.
+
+    Parameters
+    ----------
+    counts
+        (spots, genes) dense, raw counts; a block of genes, because everything here is dense.
+    covariates
+        (spots, c) float, without an intercept, best standardised.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, or covariates are collinear or not finite.
+    """
+    y: NDArray[np.float64] = np.asarray(counts, np.float64)
+    z: NDArray[np.float64] = np.asarray(covariates, np.float64)
+    if z.ndim != 2 or len(z) != len(y):
+        raise ValueError(f"covariates of shape {z.shape} for {len(y)} spots")
+    if not np.isfinite(z).all():
+        raise ValueError("covariates hold NaN or infinite values")
+    x = np.column_stack([np.ones(len(y)), z])
+    if np.linalg.matrix_rank(x) < x.shape[1]:
+        raise ValueError("a covariate is constant, or a combination of the others")
+    counted: NDArray[np.bool_] = y.sum(axis=0) > 0
+    start = np.zeros((x.shape[1], y.shape[1]))
+    start[0, counted] = np.log(y[:, counted].mean(axis=0))
+    beta, mean = _score(y, x, start, np.inf, counted)
+    excess = ((y - mean) ** 2 - mean).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        theta = np.where(excess > 0, (mean**2).sum(axis=0) / excess, MAX_THETA)
+    theta = np.where(counted, np.minimum(theta, MAX_THETA), MAX_THETA)
+    beta, mean = _score(y, x, beta, theta, counted)
+    residuals = np.where(counted, (y - mean) / np.sqrt(mean + mean**2 / theta), 0.0)
+    beta[:, ~counted] = np.nan
+    return NegativeBinomialFit(theta, beta.T, residuals)
+
+
+def _score(
+    y: NDArray[np.float64],
+    x: NDArray[np.float64],
+    beta: NDArray[np.float64],
+    theta: NDArray[np.float64] | float,
+    counted: NDArray[np.bool_],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fisher scoring of all genes at once, until none moves; (coefficients, genes) and (spots, genes) means."""
+    k = x.shape[1]
+    # Row by row, the products of the columns: the information of all genes is one matrix product.
+    products = np.einsum("ni,nj->nij", x, x).reshape(len(x), k * k)
+    beta, active = beta.copy(), np.flatnonzero(counted)
+    mean = np.exp(x @ beta)
+    for _ in range(_MAX_ROUNDS):
+        mu = mean[:, active]
+        shrink = 1 + mu / (theta if np.ndim(theta) == 0 else np.asarray(theta)[active])
+        gradient = x.T @ ((y[:, active] - mu) / shrink)
+        information = (products.T @ (mu / shrink)).T.reshape(-1, k, k)
+        step = np.clip(np.linalg.solve(information, gradient.T[..., None])[..., 0].T, -_LARGEST_STEP, _LARGEST_STEP)
+        beta[:, active] += step
+        mean[:, active] = np.exp(np.minimum(x @ beta[:, active], 50))
+        active = active[np.abs(step).max(axis=0) > _TOLERANCE]
+        if not len(active):
+            break
+    return beta, mean
