@@ -21,8 +21,8 @@ from spadework.spatial_null import SpatialNull
 
 STATISTICS = ("r_depth", "t_depth", "p_depth", "fdr_depth", "t_spatial", "p_spatial", "fdr_spatial", "ess")
 COLUMNS = (*STATISTICS, "log10_p_depth", "log10_p_spatial")
-# Genes whose residuals are in memory at a time: what fits the cache is fastest.
-_BLOCK = 250
+# Counts regressed at a time: what fits the cache is fastest, and large sections stay small in memory.
+_BLOCK_VALUES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,9 @@ def associate_adjusted(
 
 
 def _residuals(counts: sparse.csc_matrix, covariates: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    for start in range(0, counts.shape[1], _BLOCK):
-        yield fit_negative_binomial(counts[:, start : start + _BLOCK].toarray(), covariates).residuals
+    block = max(1, _BLOCK_VALUES // counts.shape[0])
+    for start in range(0, counts.shape[1], block):
+        yield fit_negative_binomial(counts[:, start : start + block].toarray(), covariates).residuals
 
 
 def _joined(parts: list[Moments]) -> Moments:

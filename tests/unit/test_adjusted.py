@@ -107,7 +107,7 @@ def test_adjusted_tests_equal_those_of_the_residuals(section, monkeypatch):
     counts, latents, log10_umi, cells = section
     z = stats.zscore(log10_umi)[:, None]
     null = SpatialNull(cells, STEPS["square"], log10_umi[:, None])
-    monkeypatch.setattr(adjusted, "_BLOCK", 7)
+    monkeypatch.setattr(adjusted, "_BLOCK_VALUES", 7 * N)
     ours = associate_adjusted(sparse.csc_matrix(counts), latents, log10_umi, null)
     residuals = np.column_stack([by_statsmodels(y.astype(float), z)[2] for y in counts.T])
     spatial = null.test(residuals, latents)
