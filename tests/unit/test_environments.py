@@ -69,7 +69,7 @@ def test_every_environment_named_by_a_rule_exists_and_is_used():
     assert named == {p.name for p in (ROOT / "envs").glob("*.yaml")}
 
 
-@needs_r("Seurat", "limma", "hdf5r")
+@needs_r("Seurat 4.3", "limma", "hdf5r")
 @pytest.mark.parametrize("file", ["seurat.yaml", "limma.yaml"])
 def test_r_environments_pin_what_is_tested_here(file):
     pins = {}
