@@ -72,7 +72,6 @@ def associate(
     latents: NDArray[np.floating],
     *,
     design: Design = "marginal",
-    covariates: NDArray[np.floating] | None = None,
     unit: NDArray[np.floating] | None = None,
     fit: Fit | None = None,
     block: int = 2000,
@@ -87,8 +86,6 @@ def associate(
         (spots, k).
     design
         ``marginal`` tests one latent at a time; ``joint`` puts all in one model, as the published script does.
-    covariates
-        (spots, q): in every model beside the latents, for instance sequencing depth.
     unit
         (genes,) what a gene's values are divided by, for expression that is scaled but must stay sparse.
     fit
@@ -102,10 +99,9 @@ def associate(
         If there are too few spots for the model, or a latent is constant or not finite.
     """
     values: NDArray[np.float64] = np.asarray(latents, np.float64)
-    nuisance = np.empty((len(values), 0)) if covariates is None else np.asarray(covariates, np.float64)
-    _check(expression.shape[0], values, nuisance, design)
-    moments = gene_moments(expression, values, nuisance, unit, block=block)
-    latent_norm = np.sqrt((moments.centred[:, moments.tested] ** 2).sum(axis=0))
+    _check(expression.shape[0], values, design)
+    moments = gene_moments(expression, values, np.empty((len(values), 0)), unit, block=block)
+    latent_norm = np.sqrt((moments.centred**2).sum(axis=0))
     gene_norm = np.sqrt(moments.sum_of_squares)[:, None]
     k = values.shape[1]
     coef, t, log10_p = (np.full((len(gene_norm), k), np.nan) for _ in range(3))
@@ -120,7 +116,7 @@ def associate(
         return Association(
             coef=coef,
             coef_std=coef * latent_norm / gene_norm,
-            r=np.clip(moments.products[:, moments.tested] / (gene_norm * latent_norm), -1, 1),
+            r=np.clip(moments.products / (gene_norm * latent_norm), -1, 1),
             rho=spearman(expression, values, block=block),
             t=t,
             p=p,
@@ -136,15 +132,12 @@ def models(design: Design, k: int) -> list[list[int]]:
     return [[j] for j in range(k)] if design == "marginal" else [list(range(k))]
 
 
-def _check(n: int, latents: NDArray[np.float64], nuisance: NDArray[np.float64], design: Design) -> None:
+def _check(n: int, latents: NDArray[np.float64], design: Design) -> None:
     if latents.ndim != 2 or len(latents) != n:
         raise ValueError(f"latents of shape {latents.shape} for {n} spots")
-    if nuisance.ndim != 2 or len(nuisance) != n:
-        raise ValueError(f"covariates of shape {nuisance.shape} for {n} spots")
-    for name, values in (("latents", latents), ("covariates", nuisance)):
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} hold NaN or infinite values")
-    n_coefficients = 1 + nuisance.shape[1] + (latents.shape[1] if design == "joint" else 1)
+    if not np.isfinite(latents).all():
+        raise ValueError("latents hold NaN or infinite values")
+    n_coefficients = 1 + (latents.shape[1] if design == "joint" else 1)
     if n <= n_coefficients:
         raise ValueError(f"{n} spots cannot fit a model of {n_coefficients} coefficients")
     spread = latents.std(axis=0)
@@ -176,11 +169,6 @@ class Moments:
     n_covariates: int
     sum_of_squares: NDArray[np.float64]
     products: NDArray[np.float64]
-
-    @property
-    def tested(self) -> slice:
-        """Columns that are latents."""
-        return slice(self.n_covariates, None)
 
 
 def gene_moments(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from moderated import moderated, prior, squeezed
 from scipy import sparse, stats
 
-from spadework.association import associate
+from spadework.association import ModelFit, associate, fit_model, gene_moments, models
 from spadework.errors import InputError
 from spadework.keys import Keys
 from spadework.section_association import ModelInput as Material
@@ -158,13 +158,23 @@ def confounded() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return covariates @ effects[0] + latents @ effects[1] + noise, covariates, latents
 
 
+def fits_given(expression, latents, design, covariates) -> dict[int, tuple[ModelFit, int]]:
+    """Fit the models of a design beside covariates: latent -> its model, and its place there."""
+    moments = gene_moments(expression, latents, covariates)
+    groups = models(design, latents.shape[1])
+    return {j: (fit_model(moments, group), at) for group in groups for at, j in enumerate(group)}
+
+
+def t_given(*arguments) -> np.ndarray:
+    return np.column_stack([fit.t[:, at] for fit, at in fits_given(*arguments).values()])
+
+
 @pytest.mark.parametrize("design", ["marginal", "joint"])
 @pytest.mark.parametrize("as_sparse", [False, True])
 def test_covariates_are_in_every_model(confounded, design, as_sparse):
     expression, covariates, latents = confounded
-    ours = associate(
-        sparse.csr_matrix(expression) if as_sparse else expression, latents, design=design, covariates=covariates
-    )
+    matrix = sparse.csr_matrix(expression) if as_sparse else expression
+    ours = fits_given(matrix, latents, design, covariates)
     q = covariates.shape[1]
     for columns in [[0, 1, 2]] if design == "joint" else [[0], [1], [2]]:
         full = sm.add_constant(np.hstack([covariates, latents[:, columns]]))
@@ -177,39 +187,41 @@ def test_covariates_are_in_every_model(confounded, design, as_sparse):
             at = 1 + q + position
             coef = np.array([f.params[at] for f in fits])
             t = np.array([f.tvalues[at] for f in fits]) * np.sqrt(variance / posterior)
-            np.testing.assert_allclose(ours.coef[:, j], coef, rtol=1e-9)
-            np.testing.assert_allclose(ours.t[:, j], t, rtol=1e-8)
-            np.testing.assert_allclose(ours.p[:, j], 2 * stats.t.sf(np.abs(t), df + df_prior), rtol=1e-6)
-            assert ours.df_prior[j] == pytest.approx(df_prior, rel=1e-8)
-            assert ours.var_prior[j] == pytest.approx(var_prior, rel=1e-8)
-    assert np.abs(ours.t - associate(expression, latents, design=design).t).max() > 1
+            fit, place = ours[j]
+            assert place == position
+            np.testing.assert_allclose(fit.coef[:, place], coef, rtol=1e-9)
+            np.testing.assert_allclose(fit.t[:, place], t, rtol=1e-8)
+            p = 2 * stats.t.sf(np.abs(t), df + df_prior)
+            np.testing.assert_allclose(10 ** fit.log10_p[:, place], p, rtol=1e-6)
+            assert fit.df_prior == pytest.approx(df_prior, rel=1e-8)
+            assert fit.var_prior == pytest.approx(var_prior, rel=1e-8)
+    without = associate(expression, latents, design=design).t
+    assert np.abs(t_given(matrix, latents, design, covariates) - without).max() > 1
 
 
 def test_a_combination_of_earlier_latents_has_no_results_and_changes_no_others(confounded):
     expression, covariates, latents = confounded
     a, b, c = latents.T
     with_copy = np.column_stack([a, b, 3 + a - 2 * b, c])
-    for nuisance in (None, covariates):
-        ours = associate(expression, with_copy, design="joint", covariates=nuisance)
-        without = associate(expression, latents, design="joint", covariates=nuisance)
-        for name in ("coef", "t", "p", "fdr", "log10_p", "coef_std"):
-            assert np.isnan(getattr(ours, name)[:, 2]).all(), name
-            kept = getattr(ours, name)[:, [0, 1, 3]]
-            np.testing.assert_allclose(kept, getattr(without, name), rtol=1e-8, err_msg=name)
-        # marginally it is a latent like any other
-        alone = associate(expression, with_copy, covariates=nuisance)
-        assert np.isfinite(alone.t).all()
+    ours, without = (associate(expression, x, design="joint") for x in (with_copy, latents))
+    for name in ("coef", "t", "p", "fdr", "log10_p", "coef_std"):
+        assert np.isnan(getattr(ours, name)[:, 2]).all(), name
+        kept = getattr(ours, name)[:, [0, 1, 3]]
+        np.testing.assert_allclose(kept, getattr(without, name), rtol=1e-8, err_msg=name)
+    # marginally it is a latent like any other
+    assert np.isfinite(associate(expression, with_copy).t).all()
+    given, plain = (t_given(expression, x, "joint", covariates) for x in (with_copy, latents))
+    assert np.isnan(given[:, 2]).all()
+    np.testing.assert_allclose(given[:, [0, 1, 3]], plain, rtol=1e-8)
 
 
 def test_a_latent_the_covariates_explain_has_no_results(confounded):
     expression, covariates, latents = confounded
     explained = covariates @ [[1.0], [-3.0]] + 2
     for design in ("marginal", "joint"):
-        ours = associate(expression, np.hstack([explained, latents]), design=design, covariates=covariates)
-        without = associate(expression, latents, design=design, covariates=covariates)
-        assert np.isnan(ours.t[:, 0]).all()
-        assert np.isnan(ours.fdr[:, 0]).all()
-        np.testing.assert_allclose(ours.t[:, 1:], without.t, rtol=1e-8)
+        ours = t_given(expression, np.hstack([explained, latents]), design, covariates)
+        assert np.isnan(ours[:, 0]).all()
+        np.testing.assert_allclose(ours[:, 1:], t_given(expression, latents, design, covariates), rtol=1e-8)
 
 
 # Gene -> its counts in ten spots: rare, at the limit, common, constant, absent.
