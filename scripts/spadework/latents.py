@@ -170,6 +170,13 @@ def fit_sections(
     return replace(model, fitted_on=np.array(list(features)))
 
 
+def _possible(perplexity: float, n: int) -> float:
+    """Lower a perplexity to what n spots allow."""
+    if n < 4:
+        raise ValueError(f"t-SNE of {n} spots; at least 4 are needed")
+    return min(perplexity, (n - 1) / 3)
+
+
 def published_tsne(features: NDArray[np.floating], *, perplexity: float, seed: int) -> NDArray[np.float32]:
     """Embed raw features (n, d) as the published script does, (n, 2) float32.
 
@@ -181,13 +188,11 @@ def published_tsne(features: NDArray[np.floating], *, perplexity: float, seed: i
     ValueError
         If there are fewer than four spots.
     """
-    n = len(features)
-    if n < 4:
-        raise ValueError(f"t-SNE of {n} spots; at least 4 are needed")
+    perplexity = _possible(perplexity, len(features))
     start = PCA(2, svd_solver="full").fit_transform(np.asarray(features, np.float64)).astype(np.float32)
     model = TSNE(
         2,
-        perplexity=min(perplexity, (n - 1) / 3),
+        perplexity=perplexity,
         learning_rate=200.0,
         init=start,
         random_state=seed,
@@ -208,15 +213,12 @@ def tsne(latents: NDArray[np.floating], *, perplexity: float, seed: int) -> NDAr
     ValueError
         If there are fewer than four spots.
     """
-    n = len(latents)
-    if n < 4:
-        raise ValueError(f"t-SNE of {n} spots; at least 4 are needed")
-    perplexity = min(perplexity, (n - 1) / 3)
+    perplexity = _possible(perplexity, len(latents))
     start = np.asarray(latents[:, :2], np.float64)
     if start.shape[1] < 2:
         start = np.hstack([start, np.zeros_like(start)])
     start = (start - start.mean(axis=0)) / start[:, 0].std() * 1e-4
-    if n < OPENTSNE_FROM:
+    if len(latents) < OPENTSNE_FROM:
         model = TSNE(2, perplexity=perplexity, init=start.astype(np.float32), random_state=seed, n_jobs=_TSNE_THREADS)
         return model.fit_transform(np.asarray(latents, np.float32))
     import openTSNE
