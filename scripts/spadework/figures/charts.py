@@ -127,7 +127,8 @@ def latent_summary(summary: pd.DataFrame, heading: str) -> Figure:
     left.bar(x, ratio, color="#4C72B0")
     left.plot(x, np.cumsum(ratio), "o-", color="#333333", ms=4, lw=1, label="cumulative")
     for xi, value in zip(x, ratio, strict=True):
-        left.annotate(f"{value:.1f}", (xi, value), (0, 2), textcoords="offset points", ha="center", fontsize=7)
+        above = 6 if xi == x[0] else 2  # the cumulative line starts on the first bar
+        left.annotate(f"{value:.1f}", (xi, value), (0, above), textcoords="offset points", ha="center", fontsize=7)
     left.set(title="explained variance", xlabel="latent", ylabel="% of feature variance", xticks=x)
     left.set_ylim(0, min(105, np.cumsum(ratio)[-1] * 1.12))
     left.legend(loc="center right")
