@@ -13,8 +13,11 @@ include: "rules/ingest.smk"
 include: "rules/expression.smk"
 include: "rules/morphology.smk"
 include: "rules/association.smk"
+include: "rules/evidence.smk"
+include: "rules/replication.smk"
 include: "rules/report.smk"
 include: "rules/comparison.smk"
+include: "rules/stability.smk"
 
 
 rule all:

@@ -1,5 +1,6 @@
 TESTED = pick("association", "values", "zscore", "min_spots_fraction", "n_latents")
 LIMMA = config["association"]["engine"] == "limma"
+ADJUSTMENT = pick("association", "residuals", "covariates", "mixed_model", "permutations") | {"seed": config["seed"]}
 
 
 rule associate_genes:
@@ -7,6 +8,7 @@ rule associate_genes:
     input:
         expression="results/{sample}/expression/expression.h5ad",
         latents="results/{sample}/{encoder}/latents.h5ad",
+        manifest="results/{sample}/patches/manifest.parquet",
         limma=["results/{sample}/{encoder}/limma.csv.gz"] if LIMMA else [],
     output:
         parquet="results/{sample}/{encoder}/association.parquet",
@@ -18,6 +20,7 @@ rule associate_genes:
     params:
         tested=TESTED,
         design=config["association"]["design"],
+        adjustment=ADJUSTMENT,
         code=code_id("section_association"),
     resources:
         mem_mb=mem_mb(1500, 8),
@@ -88,7 +91,7 @@ rule summarise_latents:
         "benchmarks/{sample}/{encoder}/summarise_latents.tsv"
     params:
         headline=config["association"]["headline"],
-        fdr=config["figures"]["fdr"],
+        fdr=config["association"]["fdr"],
         code=code_id("latent_summary", "keys"),
     resources:
         mem_mb=mem_mb(2000, 2),
@@ -108,6 +111,7 @@ rule collect_section:
         features=expand("results/{{sample}}/{encoder}/features.h5ad", encoder=ENCODERS),
         latents=expand("results/{{sample}}/{encoder}/latents.h5ad", encoder=ENCODERS),
         association=expand("results/{{sample}}/{encoder}/association.parquet", encoder=ENCODERS),
+        clusters=expand("results/{{sample}}/{encoder}/spade_clusters.csv", encoder=ENCODERS),
     output:
         "results/{sample}/{sample}.h5ad",
     log:

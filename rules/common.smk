@@ -10,7 +10,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from spadework import targets
 from spadework.errors import SpadeworkError
 from spadework.job import code_id
-from spadework.samples import load_samples
+from spadework.samples import groups, load_samples
 from spadework.targets import mem_mb
 
 SCHEMAS = Path(workflow.basedir, "config/schemas")
@@ -29,13 +29,17 @@ except SpadeworkError as error:
     raise WorkflowError(str(error)) from None
 
 ENCODERS = config["encoder"]["names"]
+SECOND = [e for e in [config["stability"]["second_encoder"]] if e]
 UNITS = {name: targets.latent_unit(sample, config) for name, sample in SAMPLES.items()}
+GROUPS = groups(SAMPLES)
 
 
 wildcard_constraints:
     sample="|".join(map(re.escape, SAMPLES)),
-    unit="|".join(map(re.escape, dict.fromkeys(UNITS.values()))),
-    encoder="|".join(map(re.escape, ENCODERS)),
+    unit="|".join(map(re.escape, dict.fromkeys([*UNITS.values(), *(f"cohort/{group}" for group in GROUPS)]))),
+    group="|".join(map(re.escape, GROUPS)) or "(?!)",
+    encoder="|".join(map(re.escape, dict.fromkeys([*ENCODERS, *SECOND]))),
+    perturbation="|".join(map(re.escape, config["stability"]["perturbations"])) or "(?!)",
     pixel_range="0-1|0-255",
 
 

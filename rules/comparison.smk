@@ -58,7 +58,8 @@ rule compare_methods:
         patch=config["patch"],
         n_latents=config["latents"]["n_latents"],
         min_spots_fraction=config["association"]["min_spots_fraction"],
-        figures=pick("figures", "dpi", "fdr"),
+        fdr=config["association"]["fdr"],
+        dpi=config["figures"]["dpi"],
         code=code_id("comparison", "figures.comparison", "figures.section"),
     resources:
         mem_mb=mem_mb(3000, 20),

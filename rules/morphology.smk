@@ -72,9 +72,7 @@ rule encode_patches:
 rule fit_latents:
     """Fit the principal components of a section, or of a group of sections together."""
     input:
-        lambda w: [
-            f"results/{name}/{w.encoder}/features.h5ad" for name in targets.unit_members(w.unit, SAMPLES, config)
-        ],
+        lambda w: [f"results/{name}/{w.encoder}/features.h5ad" for name in targets.unit_members(w.unit, SAMPLES)],
     output:
         "results/{unit}/{encoder}/latent_model.npz",
     log:
@@ -82,7 +80,7 @@ rule fit_latents:
     benchmark:
         "benchmarks/{unit}/{encoder}/fit_latents.tsv"
     params:
-        members=lambda w: targets.unit_members(w.unit, SAMPLES, config),
+        members=lambda w: targets.unit_members(w.unit, SAMPLES),
         latents=pick("latents", "n_latents", "n_embed", "standardize"),
         code=code_id("latents"),
     threads: 2

@@ -42,8 +42,8 @@ rule draw_charts:
     benchmark:
         "benchmarks/{sample}/{encoder}/draw_charts.tsv"
     params:
-        figures=pick("figures", "dpi", "top_genes", "fdr"),
-        headline=config["association"]["headline"],
+        figures=pick("figures", "dpi", "top_genes"),
+        by=pick("association", "headline", "fdr"),
         code=code_id("figures.section"),
     resources:
         mem_mb=mem_mb(2000, 4),

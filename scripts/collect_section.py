@@ -12,8 +12,16 @@ with logged(snakemake.log[0]):
 
     i, p = snakemake.input, snakemake.params
     encoders = [
-        EncoderResults(name, ad.read_h5ad(features), ad.read_h5ad(latents), pd.read_parquet(association))
-        for name, features, latents, association in zip(p.encoders, i.features, i.latents, i.association, strict=True)
+        EncoderResults(
+            name,
+            ad.read_h5ad(features),
+            ad.read_h5ad(latents),
+            pd.read_parquet(association),
+            pd.read_csv(clusters, dtype=str).set_index("barcode"),
+        )
+        for name, features, latents, association, clusters in zip(
+            p.encoders, i.features, i.latents, i.association, i.clusters, strict=True
+        )
     ]
     with open(i.preflight) as handle:
         preflight = json.load(handle)

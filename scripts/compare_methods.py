@@ -20,7 +20,7 @@ with logged(snakemake.log[0]):
         patch=p.patch,
         n_latents=p.n_latents,
         min_spots_fraction=p.min_spots_fraction,
-        fdr=p.figures["fdr"],
+        fdr=p.fdr,
     )
     for path, table, index in (
         (out.steps, result.steps, False),
@@ -29,6 +29,6 @@ with logged(snakemake.log[0]):
     ):
         with whole_file(path) as partial:
             table.to_csv(partial, index=index, float_format="%.6g")
-    with resolution(p.figures["dpi"]):
-        page = comparison_page(result, f"{w.sample}: {w.encoder}, published and corrected", p.figures["fdr"])
+    with resolution(p.dpi):
+        page = comparison_page(result, f"{w.sample}: {w.encoder}, published and corrected", p.fdr)
         finish(page, out.figure, weights_note(features["patch"].uns["encoder"]))

@@ -18,7 +18,7 @@ with logged(snakemake.log[0]):
             snakemake.wildcards.sample,
             snakemake.wildcards.encoder,
             outputs=dict(snakemake.output.items()),
-            which=snakemake.params.headline,
-            fdr=figures["fdr"],
+            which=snakemake.params.by["headline"],
+            fdr=snakemake.params.by["fdr"],
             n_genes=figures["top_genes"],
         )

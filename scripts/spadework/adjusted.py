@@ -2,67 +2,91 @@
 
 Deep spots are deep because of what the tissue is, so an image latent that follows depth finds every gene; and two
 smooth patterns that have nothing to do with each other correlate (docs of :mod:`spadework.spatial_null`). Counts are
-therefore replaced by residuals of negative binomial regressions on log10 UMI, log10 UMI stays in the model, and spots
-are counted at their effective number. Latents are tested one at a time.
+therefore replaced by residuals of regressions on depth, covariates (log10 UMI first of all) stay in the model, and
+spots are counted at their effective number. Latents are tested one at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from spadework.association import Moments, benjamini_hochberg, fit_model, gene_moments
-from spadework.residuals import fit_negative_binomial
-from spadework.spatial_null import SpatialNull
+from spadework.mixed_model import SpatialMixedModel
+from spadework.residuals import analytic_pearson, fit_negative_binomial
+from spadework.spatial_null import SpatialNull, orthonormal_basis
+from spadework.surrogates import PermutedLatents
 
-STATISTICS = ("r_depth", "t_depth", "p_depth", "fdr_depth", "t_spatial", "p_spatial", "fdr_spatial", "ess")
-COLUMNS = (*STATISTICS, "log10_p_depth", "log10_p_spatial")
+Residuals = Literal["nb", "pearson"]
+Columns = dict[str, NDArray[np.float64]]
+DEPTH = ("r_depth", "t_depth", "p_depth", "fdr_depth")
+SPATIAL = ("t_spatial", "p_spatial", "fdr_spatial", "ess")
+MIXED = ("t_mixed", "p_mixed", "fdr_mixed")
+PERMUTED = ("p_permuted", "fdr_permuted", "ess_permuted")
+STATISTICS = DEPTH + SPATIAL + MIXED + PERMUTED
 # Counts regressed at a time: what fits the cache is fastest, and large sections stay small in memory.
 _BLOCK_VALUES = 1_000_000
 
 
 @dataclass(frozen=True)
-class Adjusted:
-    """Adjusted tests, (genes, latents) float64.
+class Depth:
+    """How sequencing depth is taken out of the counts.
 
     Attributes
     ----------
-    r_depth
-        Partial correlation of residuals and latent, given log10 UMI.
-    t_depth, p_depth, fdr_depth
-        Moderated t of the residuals, log10 UMI in the model; spots taken as independent.
-    t_spatial, p_spatial, fdr_spatial
-        The same association at the effective number of spots; NaN without a lattice.
-    ess
-        Effective number of spots.
-    log10_p_depth, log10_p_spatial
-        log10 of p, exact where p itself underflows.
-
-    Genes that depth explains to the last count are NaN.
+    log10_umi
+        (spots,).
+    residuals
+        ``nb``: Pearson residuals of a negative binomial regression per gene on log10 UMI; ``pearson``: analytic
+        Pearson residuals, which take every gene's share of the counts as the same in all spots.
     """
 
-    r_depth: NDArray[np.float64]
-    t_depth: NDArray[np.float64]
-    p_depth: NDArray[np.float64]
-    fdr_depth: NDArray[np.float64]
-    t_spatial: NDArray[np.float64]
-    p_spatial: NDArray[np.float64]
-    fdr_spatial: NDArray[np.float64]
-    ess: NDArray[np.float64]
-    log10_p_depth: NDArray[np.float64]
-    log10_p_spatial: NDArray[np.float64]
+    log10_umi: NDArray[np.float64]
+    residuals: Residuals = "nb"
+
+    def blocks(self, counts: sparse.csc_matrix) -> Iterator[NDArray[np.float64]]:
+        """Yield residuals (spots, genes) of a block of genes after the other.
+
+        Raises
+        ------
+        ValueError
+            If depth does not vary.
+        """
+        z = self.log10_umi - self.log10_umi.mean()
+        z = (z / (z.std() or 1.0))[:, None]
+        size = max(1, _BLOCK_VALUES // counts.shape[0])
+        for start in range(0, counts.shape[1], size):
+            block = counts[:, start : start + size].toarray()
+            if self.residuals == "nb":
+                yield fit_negative_binomial(block, z).residuals
+            else:
+                yield analytic_pearson(block, 10.0**self.log10_umi)
+
+
+@dataclass(frozen=True)
+class SpatialTests:
+    """The tests that need a lattice; the last two on demand.
+
+    All know the same covariates.
+    """
+
+    null: SpatialNull
+    mixed: SpatialMixedModel | None = None
+    permuted: PermutedLatents | None = None
 
 
 def associate_adjusted(
     counts: sparse.csc_matrix,
     latents: NDArray[np.float64],
-    log10_umi: NDArray[np.float64],
-    null: SpatialNull | None,
-) -> Adjusted:
+    depth: Depth,
+    covariates: NDArray[np.float64],
+    spatial: SpatialTests | None,
+) -> Columns:
     """Test every gene against every latent, adjusted for depth, and for depth and space.
 
     Parameters
@@ -71,51 +95,72 @@ def associate_adjusted(
         (spots, genes) raw counts.
     latents
         (spots, k).
-    log10_umi
-        (spots,).
-    null
-        The section's lattice, with log10 UMI as covariate; None where spots lie on no lattice.
+    covariates
+        (spots, c) what stays in the model, usually log10 UMI; c may be 0.
+    spatial
+        None where spots lie on no lattice.
+
+    Returns
+    -------
+    dict
+        Name -> (genes, latents) float64:
+
+        ``r_depth``
+            Partial correlation of residuals and latent, given the covariates.
+        ``t_depth``, ``p_depth``, ``fdr_depth``
+            Moderated t of the residuals; spots taken as independent.
+        ``t_spatial``, ``p_spatial``, ``fdr_spatial``, ``ess``
+            The same association at the effective number of spots ``ess``; NaN without a lattice.
+        ``t_mixed``, ``p_mixed``, ``fdr_mixed``
+            Second opinion: spatial mixed model.
+        ``p_permuted``, ``fdr_permuted``, ``ess_permuted``
+            Third: effective number of spots from permuted latents.
+        ``log10_p_depth``, ``log10_p_spatial``
+            log10 of p, exact where p itself underflows.
+
+        Genes that depth explains to the last count are NaN.
 
     Raises
     ------
     ValueError
-        If depth does not vary, or a latent is a combination of it.
+        If depth does not vary, or a latent is a combination of the covariates.
     """
-    depth = ((log10_umi - log10_umi.mean()) / log10_umi.std())[:, None] if log10_umi.std() > 0 else log10_umi[:, None]
-    moments, spatial = [], []
-    for block in _residuals(counts, depth):
-        moments.append(gene_moments(block, latents, depth))
-        if null is not None:
-            spatial.append(null.test(block, latents))
+    # An orthonormal basis of what the covariates span: collinear ones change nothing.
+    design = orthonormal_basis(len(latents), covariates)[:, 1:]
+    null = spatial.null.against(latents) if spatial else None
+    moments: list[Moments] = []
+    parts: list[Columns] = []
+    for block in depth.blocks(counts):
+        moments.append(gene_moments(block, latents, design))
+        part: Columns = {}
+        if spatial and null:
+            test = null.test(block)
+            part = {"t_spatial": test.t, "p_spatial": test.p, "ess": test.ess, "log10_p_spatial": test.log10_p}
+            if spatial.mixed:
+                mixed = spatial.mixed.test(block, latents)
+                part |= {"t_mixed": mixed.t, "p_mixed": mixed.p}
+            if spatial.permuted:
+                permuted = spatial.permuted.test(block, test.r)
+                part |= {"p_permuted": permuted.p, "ess_permuted": permuted.ess}
+        parts.append(part)
     whole = _joined(moments)
     fits = [fit_model(whole, [j]) for j in range(latents.shape[1])]
-    t_depth = np.hstack([fit.t for fit in fits])
     log10_p_depth = np.hstack([fit.log10_p for fit in fits])
-    p_depth = np.maximum(10.0**log10_p_depth, np.finfo(float).tiny)
-    missing = np.full(t_depth.shape, np.nan)
-
-    def of(name: str) -> NDArray[np.float64]:
-        return np.concatenate([getattr(test, name) for test in spatial]) if spatial else missing
-
-    p_spatial = of("p")
-    return Adjusted(
-        r_depth=_partial_correlations(whole),
-        t_depth=t_depth,
-        p_depth=p_depth,
-        fdr_depth=benjamini_hochberg(p_depth),
-        t_spatial=of("t"),
-        p_spatial=p_spatial,
-        fdr_spatial=benjamini_hochberg(p_spatial),
-        ess=of("ess"),
-        log10_p_depth=log10_p_depth,
-        log10_p_spatial=of("log10_p"),
+    columns = {
+        "r_depth": _partial_correlations(whole),
+        "t_depth": np.hstack([fit.t for fit in fits]),
+        "p_depth": np.maximum(10.0**log10_p_depth, np.finfo(float).tiny),
+        "log10_p_depth": log10_p_depth,
+    }
+    missing = dict.fromkeys(
+        ("t_spatial", "p_spatial", "ess", "log10_p_spatial"), np.full(log10_p_depth.shape, np.nan)
     )
-
-
-def _residuals(counts: sparse.csc_matrix, covariates: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
-    block = max(1, _BLOCK_VALUES // counts.shape[0])
-    for start in range(0, counts.shape[1], block):
-        yield fit_negative_binomial(counts[:, start : start + block].toarray(), covariates).residuals
+    columns |= {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} or missing
+    for test_name in ("depth", "spatial", "mixed", "permuted"):
+        if f"p_{test_name}" in columns:
+            columns[f"fdr_{test_name}"] = benjamini_hochberg(columns[f"p_{test_name}"])
+    order = [name for name in (*STATISTICS, "log10_p_depth", "log10_p_spatial") if name in columns]
+    return {name: columns[name] for name in order}
 
 
 def _joined(parts: list[Moments]) -> Moments:

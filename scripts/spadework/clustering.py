@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from spadework.job import without_tensorflow
 
 
-def cluster_and_embed(
+def cluster(
     representation: NDArray[np.floating], *, n_neighbors: int, resolution: float, seed: int
-) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Cluster spots by Leiden on their nearest-neighbour graph, and embed the graph by UMAP.
+) -> NDArray[np.str_]:
+    """Cluster spots by Leiden on their nearest-neighbour graph.
 
     Parameters
     ----------
@@ -24,16 +24,29 @@ def cluster_and_embed(
 
     Returns
     -------
-    clusters
+    numpy.ndarray
         (n,) str, ``"0"`` the largest.
-    embedding
-        (n, 2) float32.
 
     Raises
     ------
     ValueError
         If there are fewer than four spots.
     """
+    return _clustered(representation, n_neighbors, resolution, seed).obs["leiden"].to_numpy(str)
+
+
+def cluster_and_embed(
+    representation: NDArray[np.floating], *, n_neighbors: int, resolution: float, seed: int
+) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Cluster spots as :func:`cluster` does, and embed the same graph by UMAP, (n, 2) float32."""
+    adata = _clustered(representation, n_neighbors, resolution, seed)
+    with without_tensorflow():
+        import scanpy as sc
+    sc.tl.umap(adata, random_state=seed, init_pos="spectral" if adata.n_obs > 12 else "random")
+    return adata.obs["leiden"].to_numpy(str), adata.obsm["X_umap"].astype(np.float32)
+
+
+def _clustered(representation: NDArray[np.floating], n_neighbors: int, resolution: float, seed: int) -> ad.AnnData:
     if len(representation) < 4:
         raise ValueError(f"clusters of {len(representation)} spots; at least 4 are needed")
     with without_tensorflow():
@@ -49,8 +62,7 @@ def cluster_and_embed(
         random_state=seed,
     )
     sc.tl.leiden(adata, resolution=resolution, flavor="igraph", n_iterations=-1, directed=False, random_state=seed)
-    sc.tl.umap(adata, random_state=seed, init_pos="spectral" if adata.n_obs > 12 else "random")
-    return adata.obs["leiden"].to_numpy(str), adata.obsm["X_umap"].astype(np.float32)
+    return adata
 
 
 def categorical(labels: pd.Series | NDArray) -> pd.Categorical:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from spadework import adjusted
 from spadework.association import STATISTICS
+from spadework.clustering import categorical
 from spadework.keys import Keys
 
 
@@ -25,6 +26,8 @@ class EncoderResults:
         AnnData (patches, d) with the encoder's description in ``uns["encoder"]``.
     latents
         AnnData of the same patches with ``obsm`` pca, tsne, umap, ``obs["image_cluster"]`` and the model in ``uns``.
+    spade_clusters
+        By barcode, ``spade_cluster``.
     association
         Table of :func:`spadework.association.to_table`; ``attrs["engine"]`` says what fitted the models.
     """
@@ -33,6 +36,7 @@ class EncoderResults:
     features: ad.AnnData
     latents: ad.AnnData
     association: pd.DataFrame
+    spade_clusters: pd.DataFrame
 
 
 def collect(
@@ -72,7 +76,9 @@ def collect(
         adata.obsm[Keys.features(result.name)] = np.asarray(features.X, np.float32)
         for kind in ("pca", "tsne", "umap"):
             adata.obsm[Keys.latents(result.name, kind)] = np.asarray(latents.obsm[kind], np.float32)
-        adata.obs[Keys.image_cluster(result.name, encoders[0].name)] = latents.obs[Keys.IMAGE_CLUSTER]
+        for kind, labels in ((Keys.IMAGE_CLUSTER, latents.obs), (Keys.SPADE_CLUSTER, result.spade_clusters)):
+            key = Keys.clusters(kind, result.name, encoders[0].name)
+            adata.obs[key] = categorical(labels[kind].loc[adata.obs_names])
         for statistic, values in association_matrices(result.association, adata.var_names).items():
             adata.varm[Keys.association(result.name, statistic)] = values
         spade[result.name] = {"encoder": dict(result.features.uns["encoder"])} | {
@@ -106,4 +112,5 @@ def association_matrices(table: pd.DataFrame, genes: pd.Index) -> dict[str, np.n
         .reindex(index=genes, columns=latents)
         .to_numpy(float)
         for statistic in (*STATISTICS, *adjusted.STATISTICS)
+        if statistic in table
     }

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spadework.adjusted import associate_adjusted
+from spadework.adjusted import Depth, SpatialTests, associate_adjusted
 from spadework.association import Design, associate, benjamini_hochberg, varying
 from spadework.errors import InputError
 from spadework.keys import Keys
@@ -212,11 +212,12 @@ def _false_discovery_rates(material: Material, step: Step, latents: NDArray[np.f
         expression, _, unit = zscored(expression)
     if step.depth:
         counts = material.counts[:, np.flatnonzero(tested)]
-        null = SpatialNull(material.cells, material.step, material.log10_umi[:, None]) if step.spatial else None
-        adjusted = associate_adjusted(counts, latents, material.log10_umi, null)
-        fdr = adjusted.fdr_spatial if step.spatial else adjusted.fdr_depth
+        covariates = material.log10_umi[:, None]
+        spatial = SpatialTests(SpatialNull(material.cells, material.step, covariates)) if step.spatial else None
+        adjusted = associate_adjusted(counts, latents, Depth(material.log10_umi), covariates, spatial)
+        fdr = adjusted["fdr_spatial" if step.spatial else "fdr_depth"]
     elif step.spatial:
-        fdr = benjamini_hochberg(SpatialNull(material.cells, material.step).test(expression, latents).p)
+        fdr = benjamini_hochberg(SpatialNull(material.cells, material.step).against(latents).test(expression).p)
     else:
         fdr = associate(expression, latents, design=step.design, unit=unit).fdr
     return pd.DataFrame(fdr, index=material.genes[tested], columns=range(1, latents.shape[1] + 1))

@@ -61,5 +61,5 @@ def headline(table: pd.DataFrame, which: Which) -> Headline:
     """
     if which == "spatial" and table["fdr_spatial"].isna().all():
         depth = _HEADLINES["depth"]
-        return replace(depth, note=f"No lattice of spots, so no spatial test. {depth.note}")
+        return replace(depth, note=f"No spatial test: no lattice, or fewer than 30 spots. {depth.note}")
     return _HEADLINES[which]

@@ -20,6 +20,7 @@ class Keys:
     PCT_MT = "pct_counts_mt"
     CLUSTER = "cluster"
     IMAGE_CLUSTER = "image_cluster"
+    SPADE_CLUSTER = "spade_cluster"
     TISSUE_FRACTION = "patch_tissue_fraction"
     PADDED_FRACTION = "patch_padded_fraction"
 
@@ -42,9 +43,9 @@ class Keys:
         return f"X_{encoder}_{kind}"
 
     @staticmethod
-    def image_cluster(encoder: str, headline: str) -> str:
-        """Return the obs key of image clusters; the headline encoder owns the short name."""
-        return Keys.IMAGE_CLUSTER if encoder == headline else f"{Keys.IMAGE_CLUSTER}_{encoder}"
+    def clusters(kind: str, encoder: str, headline: str) -> str:
+        """Return the obs key of image or SPADE clusters (``kind``); the headline encoder owns the short name."""
+        return kind if encoder == headline else f"{kind}_{encoder}"
 
     @staticmethod
     def association(encoder: str, statistic: str) -> str:

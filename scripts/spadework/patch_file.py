@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -22,8 +22,14 @@ def write_patches(
     barcodes: pd.Index,
     output_px: int,
     tissue: TissueModel,
+    transform: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
 ) -> pd.DataFrame:
     """Cut all patches into an HDF5 file, rows in the order of ``barcodes``, and return the manifest.
+
+    Parameters
+    ----------
+    transform
+        What happens to every patch before it is written.
 
     Returns
     -------
@@ -40,7 +46,7 @@ def write_patches(
         for i, patch in tqdm(
             cut_patches(scaled.image, boxes, output_px), "patches", len(boxes), mininterval=5, ascii=True
         ):
-            data[i] = patch
+            data[i] = transform(patch) if transform else patch
             fraction[i] = tissue.fraction(patch[None])[0]
     size = boxes[:, 2:] - boxes[:, :2]
     um = np.asarray(scaled.um_per_px)

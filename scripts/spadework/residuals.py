@@ -1,9 +1,12 @@
-"""What a gene's counts are beyond sequencing depth: Pearson residuals of negative binomial regressions.
+"""What a gene's counts are beyond sequencing depth: Pearson residuals, of regressions or of an analytic model.
 
-One regression per gene, ``log mean = b0 + b1 z``, z the standardised log10 UMI of the spots (and further covariates).
-The dispersion is estimated by moments from the Poisson fit, then the regression is repeated with it: for counts with
-log link and known dispersion iteratively reweighted least squares is Fisher scoring (McCullagh & Nelder 1989,
-Generalized Linear Models, chapter 2). Residuals are (y - mu) / sqrt(mu + mu^2 / theta).
+Regressions: one per gene, ``log mean = b0 + b1 z``, z the standardised log10 UMI of the spots (and further
+covariates). The dispersion is estimated by moments from the Poisson fit, then the regression is repeated with it: for
+counts with log link and known dispersion iteratively reweighted least squares is Fisher scoring (McCullagh & Nelder
+1989, Generalized Linear Models, chapter 2). Residuals are (y - mu) / sqrt(mu + mu^2 / theta).
+
+Analytic (Lause, Berens & Kobak 2021, Genome Biology 22:258): mu is the gene's share of all counts times the spot's
+counts, theta 100 for all genes.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 
 # A theta beyond this is a Poisson distribution.
 MAX_THETA = 1e4
+ANALYTIC_THETA = 100.0
 _MAX_ROUNDS = 50
 _TOLERANCE = 1e-8
 _LARGEST_STEP = 2.0
@@ -102,3 +106,25 @@ def _score(
         if not len(active):
             break
     return beta, mean
+
+
+def analytic_pearson(counts: NDArray[np.number], totals: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Analytic Pearson residuals of a block of genes, cut off at the root of the number of spots.
+
+    Parameters
+    ----------
+    counts
+        (spots, genes) dense, raw counts.
+    totals
+        (spots,) counts of all genes.
+
+    Returns
+    -------
+    numpy.ndarray
+        (spots, genes) float64; 0 for genes without counts.
+    """
+    y: NDArray[np.float64] = np.asarray(counts, np.float64)
+    mean = np.outer(totals, y.sum(axis=0) / totals.sum())
+    deviation = np.sqrt(mean + mean**2 / ANALYTIC_THETA)
+    limit = np.sqrt(len(y))
+    return np.clip((y - mean) / np.where(deviation > 0, deviation, 1.0), -limit, limit)

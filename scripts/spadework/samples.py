@@ -15,12 +15,12 @@ from spadework.errors import InputError
 from spadework.keys import Keys
 
 PLATFORMS = ("auto", "visium", "visium_hd", "visium_hd_cells", "legacy_st", "h5ad")
-_KNOWN = ("sample", "path", "image", "channels", "platform", "species", "clusters", "group")
+_KNOWN = ("sample", "path", "image", "channels", "platform", "species", "clusters", "group", "held_out")
 _SERIAL = ("block", "z_um", "flip")
 # Columns of obs that the workflow writes.
 _TAKEN = {
     *(Keys.IN_TISSUE, Keys.ARRAY_ROW, Keys.ARRAY_COL, Keys.TOTAL_COUNTS, Keys.N_GENES, Keys.PCT_MT, Keys.CLUSTER),
-    *(Keys.IMAGE_CLUSTER, Keys.TISSUE_FRACTION, Keys.PADDED_FRACTION, "total_counts_mt"),
+    *(Keys.IMAGE_CLUSTER, Keys.SPADE_CLUSTER, Keys.TISSUE_FRACTION, Keys.PADDED_FRACTION, "total_counts_mt"),
     *("cluster_scanpy", "cluster_seurat"),
 }
 # How alike (difflib's ratio) an unknown column and a known one may be before it is taken for a slip of the pen.
@@ -41,6 +41,10 @@ class Sample:
         Up to three channel names or numbers of a fluorescence image, shown as red, green and blue.
     clusters
         CSV with a cluster per barcode made elsewhere, or None.
+    group
+        Sections of one group can share their latents, and replicate each other.
+    held_out
+        The group's latents are fitted without this section.
     extra
         Every further column, kept in ``obs``.
     """
@@ -53,6 +57,7 @@ class Sample:
     species: str = ""
     clusters: Path | None = None
     group: str = ""
+    held_out: bool = False
     extra: dict[str, str] = field(default_factory=dict)
 
 
@@ -134,6 +139,18 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
                 remedy="rename one of the two",
             )
         samples[name] = _sample(name, row, sheet)
+    fitted = {sample.group for sample in samples.values() if not sample.held_out} - {""}
+    for name, sample in samples.items():
+        if sample.held_out and sample.group not in fitted:
+            raise InputError(
+                name,
+                sheet,
+                found="held_out in a section whose group has no other"
+                if sample.group
+                else "held_out without a group",
+                expected="another section of the same group, to fit the latents on",
+                remedy="fill in `group`, or empty `held_out`",
+            )
     return samples
 
 
@@ -221,8 +238,30 @@ def _sample(name: str, row: dict[str, str], sheet: Path) -> Sample:
         species=row.get("species", "").lower(),
         clusters=_file(name, "clusters", row.get("clusters", "")),
         group=row.get("group", ""),
+        held_out=_yes(name, sheet, row.get("held_out", "")),
         extra={k: v for k, v in row.items() if k not in _KNOWN and (v or k not in _SERIAL)},
     )
+
+
+def _yes(sample: str, sheet: Path, value: str) -> bool:
+    if value.lower() not in ("", "yes", "no", "true", "false"):
+        raise InputError(
+            sample,
+            sheet,
+            found=f"held_out {value!r}",
+            expected="yes or no",
+            remedy="correct the cell, or leave it empty",
+        )
+    return value.lower() in ("yes", "true")
+
+
+def groups(samples: dict[str, Sample]) -> dict[str, list[str]]:
+    """List the sections of each group that has more than one, in the order of the sheet."""
+    members: dict[str, list[str]] = {}
+    for name, sample in samples.items():
+        if sample.group:
+            members.setdefault(sample.group, []).append(name)
+    return {group: names for group, names in members.items() if len(names) > 1}
 
 
 def _file(sample: str, column: str, value: str) -> Path | None:

@@ -15,17 +15,24 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-from spadework.adjusted import COLUMNS, Adjusted, associate_adjusted
+from spadework.adjusted import Columns, Depth, Residuals, SpatialTests, associate_adjusted
 from spadework.association import Design, Fit, ModelFit, Moments, associate, models, to_table, varying
+from spadework.covariates import LOG10_UMI, TISSUE_PIECE, covariate_matrix, tissue_pieces
 from spadework.errors import InputError
 from spadework.keys import Keys
-from spadework.spatial_null import MIN_SPOTS, STEPS, SpatialNull
+from spadework.lattice import array_to_um
+from spadework.mixed_model import SpatialMixedModel
+from spadework.null_fields import fit_field
+from spadework.spatial_null import STEPS, SpatialNull
+from spadework.surrogates import PermutedLatents
 
 log = logging.getLogger("spadework")
 
 Values = Literal["lognorm", "sct"]
 # Seurat's ScaleData cuts z-scores off here, on the upper side only.
 Z_MAX = 10.0
+# Fewer spots hold too few pairs at any distance to tell how alike neighbours are.
+MIN_SPATIAL_SPOTS = 30
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,37 @@ class ModelInput:
     def dense(self) -> NDArray[np.float64]:
         """Return (spots, genes) values as the models see them."""
         return (self.expression.toarray().astype(np.float64) - self.mean) / self.unit
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What the adjusted tests hold constant, and which of them there are.
+
+    Attributes
+    ----------
+    residuals
+        How depth is taken out of the counts.
+    covariates
+        Names of columns of ``obs``, ``log10_umi`` or ``tissue_piece`` that stay in the model.
+    mixed_model
+        Give a second opinion.
+    permutations
+        Permuted latents of the third; 0 for none.
+    """
+
+    residuals: Residuals = "nb"
+    covariates: tuple[str, ...] = (LOG10_UMI,)
+    mixed_model: bool = False
+    permutations: int = 0
+    seed: int = 0
+
+
+def read_section(expression: str | Path, manifest: str | Path) -> ad.AnnData:
+    """Read the AnnData of the expression stage, and into its ``obs`` the share of tissue in every patch."""
+    section = ad.read_h5ad(expression)
+    fraction = pd.read_parquet(manifest, columns=["tissue_fraction"])["tissue_fraction"]
+    section.obs[Keys.TISSUE_FRACTION] = fraction.loc[section.obs_names].to_numpy()
+    return section
 
 
 def select(
@@ -145,7 +183,13 @@ def zscored(
 
 
 def associate_section(
-    section: ad.AnnData, tested: ModelInput, sample: str, *, design: Design, fit: Fit | None = None
+    section: ad.AnnData,
+    tested: ModelInput,
+    sample: str,
+    *,
+    design: Design,
+    adjustment: Adjustment,
+    fit: Fit | None = None,
 ) -> pd.DataFrame:
     """Associate the genes of a section with its latents: as published, and adjusted for depth and for space.
 
@@ -163,7 +207,7 @@ def associate_section(
     """
     try:
         result = associate(tested.expression, tested.latents, design=design, unit=tested.unit, fit=fit)
-        adjusted = adjust(section, tested, sample)
+        adjusted = adjust(section, tested, sample, adjustment)
     except ValueError as error:
         raise InputError(
             sample,
@@ -175,31 +219,79 @@ def associate_section(
     for j in np.flatnonzero(np.isnan(result.t).all(axis=0)):
         log.warning("%s: latent %d is a combination of the others and has no results", sample, j + 1)
     mean = np.asarray(tested.expression.mean(axis=0)).ravel()
-    further = {name: getattr(adjusted, name) for name in COLUMNS}
-    return to_table(result, tested.genes, mean, tested.n_spots, further)
+    return to_table(result, tested.genes, mean, tested.n_spots, adjusted)
 
 
-def adjust(section: ad.AnnData, tested: ModelInput, sample: str) -> Adjusted:
+def adjust(section: ad.AnnData, tested: ModelInput, sample: str, adjustment: Adjustment) -> Columns:
     """Test the same genes again, adjusted for sequencing depth, and for depth and space.
 
-    Without a lattice, or with fewer than ten spots, there is no spatial test and its columns are NaN.
+    Without a lattice, or with fewer than 30 spots, there is no spatial test and its columns are NaN.
 
     Raises
     ------
+    InputError
+        If a covariate is not there.
     ValueError
-        If a latent is a combination of depth.
+        If depth does not vary, or a latent is a combination of the covariates.
     """
     columns = section.var_names.get_indexer(tested.genes.index)
     counts = sparse.csc_matrix(section.layers[Keys.COUNTS])[:, columns]
     log10_umi = np.log10(section.obs[Keys.TOTAL_COUNTS].to_numpy(float))
+    covariates = covariate_matrix(with_pieces(section, sample), adjustment.covariates, sample)
+    spatial = _spatial_tests(section, tested.latents, covariates, adjustment, sample)
+    return associate_adjusted(counts, tested.latents, Depth(log10_umi, adjustment.residuals), covariates, spatial)
+
+
+def with_pieces(section: ad.AnnData, sample: str) -> pd.DataFrame:
+    """Return ``obs`` with the piece of tissue each spot belongs to, where there is a lattice to tell."""
+    lattice = section.uns[Keys.SPADE]["lattice"]
+    if lattice["kind"] not in STEPS:
+        return section.obs
+    cells = section.obs[[Keys.ARRAY_ROW, Keys.ARRAY_COL]].to_numpy()
+    pieces = tissue_pieces(array_to_um(lattice["kind"], 1.0, *cells.T), 1.0)
+    size = pieces[pieces != "other"].value_counts()
+    if len(size) > 1:
+        log.warning(
+            "%s: tissue in %d pieces (%s spots); to compare within pieces only, add %s to association.covariates",
+            sample,
+            len(size),
+            ", ".join(map(str, size)),
+            TISSUE_PIECE,
+        )
+    return section.obs.assign(**{TISSUE_PIECE: pieces.to_numpy()})
+
+
+def on_lattice(section: ad.AnnData, sample: str) -> tuple[NDArray[np.integer], tuple[float, float]] | None:
+    """Return array positions (spots, 2) and the size of a row and a column, or None where space cannot be tested."""
     kind = section.uns[Keys.SPADE]["lattice"]["kind"]
-    null = None
-    if kind in STEPS and section.n_obs >= MIN_SPOTS:
-        cells = section.obs[[Keys.ARRAY_ROW, Keys.ARRAY_COL]].to_numpy()
-        null = SpatialNull(cells, STEPS[kind], log10_umi[:, None])
-    else:
-        log.warning("%s: no spatial test of %d spots, lattice: %s", sample, section.n_obs, kind)
-    return associate_adjusted(counts, tested.latents, log10_umi, null)
+    if kind not in STEPS:
+        log.warning("%s: no spatial test: spots without array positions on a lattice", sample)
+        return None
+    if section.n_obs < MIN_SPATIAL_SPOTS:
+        log.warning("%s: no spatial test: %d spots, fewer than %d", sample, section.n_obs, MIN_SPATIAL_SPOTS)
+        return None
+    return section.obs[[Keys.ARRAY_ROW, Keys.ARRAY_COL]].to_numpy(), STEPS[kind]
+
+
+def _spatial_tests(
+    section: ad.AnnData,
+    latents: NDArray[np.float64],
+    covariates: NDArray[np.float64],
+    adjustment: Adjustment,
+    sample: str,
+) -> SpatialTests | None:
+    lattice = on_lattice(section, sample)
+    if lattice is None:
+        return None
+    null = SpatialNull(*lattice, covariates)
+    permuted = None
+    if adjustment.permutations:
+        fields = [fit_field(*lattice, values) for values in latents.T]
+        permuted = PermutedLatents.draw(
+            latents, fields, *lattice, null.basis, adjustment.permutations, adjustment.seed
+        )
+    mixed = SpatialMixedModel(*lattice, covariates) if adjustment.mixed_model else None
+    return SpatialTests(null, mixed, permuted)
 
 
 def write_values(tested: ModelInput, path: Path) -> None:

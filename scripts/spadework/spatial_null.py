@@ -126,77 +126,146 @@ class SpatialNull:
             raise ValueError(f"{n} spots; the spatial test needs at least {MIN_SPOTS}")
         if len(np.unique(cells, axis=0)) < n:
             raise ValueError("two spots share a position of the array")
-        self.basis = _basis(n, covariates)
+        self.basis = orthonormal_basis(n, covariates)
         if n < self.basis.shape[1] + 3:
             raise ValueError(f"{n} spots cannot be tested given {self.basis.shape[1] - 1} covariates")
         self._grid = _Grid.enclosing(cells, step)
         self.n_pairs, self.T, self.trace = _traces(self._grid, self.basis)
 
-    def test(
-        self,
-        expression: sparse.csr_matrix | sparse.csc_matrix | NDArray[np.floating],
-        latents: NDArray[np.floating],
-        *,
-        block: int = 64,
-    ) -> SpatialTest:
-        """Correlate every gene with every latent, one latent at a time.
-
-        Parameters
-        ----------
-        expression
-            (n, genes), sparse or dense.
-        latents
-            (n, k).
-        block
-            Genes transformed at a time; a few dozen stay in the cache and are faster than more.
+    def against(self, latents: NDArray[np.floating]) -> LatentTest:
+        """Prepare the test of genes, any number of times, against latents (n, k), one latent at a time.
 
         Raises
         ------
         ValueError
             If shapes do not match, values are not finite, or a latent is a combination of the covariates.
         """
-        n = len(self.basis)
         values: NDArray[np.float64] = np.asarray(latents, np.float64)
-        if values.ndim != 2 or len(values) != n or expression.shape[0] != n:
-            raise ValueError(f"latents of shape {values.shape}, expression of {expression.shape[0]} spots, not {n}")
-        x, varies = self._residuals(values)
+        if values.ndim != 2 or len(values) != len(self.basis):
+            raise ValueError(f"latents of shape {values.shape} for {len(self.basis)} spots")
+        x = self._varying(values)
+        # C_y enters through C_y' T C_x and t' C_y only: k + 1 weights per lattice offset take the place of classes.
+        covariance = self._covariances(x)
+        weights = np.column_stack([self.T @ covariance, self.trace]) / np.maximum(self.n_pairs, 1)[:, None]
+        return LatentTest(self.basis, self._grid, x, self._grid.spectra(weights), self.trace @ covariance)
+
+    def covariances(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Mean product of the spots in each distance class, C(h), (classes, m), of unit residuals of values (n, m).
+
+        Raises
+        ------
+        ValueError
+            If a column is a combination of the covariates, or not finite.
+        """
+        return self._covariances(self._varying(values))
+
+    def _varying(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        residuals, varies = unit_residuals(self.basis, values)
         if not varies.all():
             raise ValueError(f"latent {int(np.argmin(varies)) + 1} is constant or a combination of the covariates")
-        # C_y enters through C_y' T C_x and t' C_y only: k + 1 weights per lattice offset take the place of classes.
-        n_pairs = np.maximum(self.n_pairs, 1)[:, None]
-        covariance = self._grid.class_sums(x) / n_pairs
-        weights = self._grid.spectra(np.column_stack([self.T @ covariance, self.trace]) / n_pairs)
-        genes, k = expression.shape[1], values.shape[1]
+        return residuals
+
+    def _covariances(self, residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._grid.class_sums(residuals) / np.maximum(self.n_pairs, 1)[:, None]
+
+
+@dataclass(frozen=True)
+class LatentTest:
+    """The test against given latents (:meth:`SpatialNull.against`).
+
+    Attributes
+    ----------
+    basis
+        (n, q) intercept and covariates.
+    x
+        (n, k) unit residuals of the latents.
+    weights
+        (frequencies, k + 1): a gene's power spectrum times these is C_y' T C_x of each latent, and t' C_y.
+    scale
+        (k,) t' C_x.
+    """
+
+    basis: NDArray[np.float64]
+    grid: _Grid
+    x: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def test(
+        self, expression: sparse.csr_matrix | sparse.csc_matrix | NDArray[np.floating], *, block: int = 64
+    ) -> SpatialTest:
+        """Correlate every gene with every latent.
+
+        Parameters
+        ----------
+        expression
+            (n, genes), sparse or dense.
+        block
+            Genes transformed at a time; a few dozen stay in the cache and are faster than more.
+
+        Raises
+        ------
+        ValueError
+            If the number of spots does not match, or values are not finite.
+        """
+        n, k = self.x.shape
+        if expression.shape[0] != n:
+            raise ValueError(f"expression of {expression.shape[0]} spots, not {n}")
+        genes = expression.shape[1]
         by_gene = expression if isinstance(expression, np.ndarray) else sparse.csc_matrix(expression)
         r, forms = np.empty((genes, k)), np.empty((genes, k + 1))
         for start in range(0, genes, block):
             part = by_gene[:, start : start + block]
-            y, varies = self._residuals(part if isinstance(part, np.ndarray) else part.toarray())
+            y, varies = unit_residuals(self.basis, part if isinstance(part, np.ndarray) else part.toarray())
             where = slice(start, start + block)
-            r[where] = y.T @ x
-            forms[where] = self._grid.power(y) @ weights
+            r[where] = y.T @ self.x
+            forms[where] = self.grid.power(y) @ self.weights
             r[where][~varies] = forms[where][~varies] = np.nan
-        variance = forms[:, :k] / (forms[:, k:] * (self.trace @ covariance))
+        variance = forms[:, :k] / (forms[:, k:] * self.scale)
         # Between that of independent spots and that which leaves one degree of freedom.
         variance = np.clip(variance, 1 / (n - self.basis.shape[1]), MAX_VARIANCE)
-        return _t_test(np.clip(r, -1, 1), 1 + 1 / variance)
-
-    def _residuals(self, values: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return residuals of unit length, (n, columns), and which columns have any."""
-        # Counting from the first spot leaves exact zeros of constants, and spares digits that a large mean costs.
-        shifted = values.astype(np.float64)
-        shifted -= shifted[0].copy()
-        spread = np.sqrt(np.einsum("ij,ij->j", shifted, shifted))
-        if not np.isfinite(spread).all():
-            raise ValueError("NaN or infinite values in expression or latents")
-        shifted -= self.basis @ (self.basis.T @ shifted)
-        length = np.sqrt(np.einsum("ij,ij->j", shifted, shifted))
-        varies = length > RESOLUTION * spread
-        shifted /= np.where(varies, length, 1.0)
-        return shifted, varies
+        return t_test(np.clip(r, -1, 1), 1 + 1 / variance)
 
 
-def _t_test(r: NDArray[np.float64], ess: NDArray[np.float64]) -> SpatialTest:
+def unit_residuals(
+    basis: NDArray[np.float64], values: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Take from values what lies in a basis, and scale the rest to unit length.
+
+    Parameters
+    ----------
+    basis
+        (n, q) float64, orthonormal, with the constant among its combinations.
+    values
+        (n, columns).
+
+    Returns
+    -------
+    residuals
+        (n, columns) float64.
+    varies
+        (columns,) whether there is a rest at all.
+
+    Raises
+    ------
+    ValueError
+        If values are not finite.
+    """
+    # Counting from the first spot leaves exact zeros of constants, and spares digits that a large mean costs.
+    shifted = values.astype(np.float64)
+    shifted -= shifted[0].copy()
+    spread = np.sqrt(np.einsum("ij,ij->j", shifted, shifted))
+    if not np.isfinite(spread).all():
+        raise ValueError("NaN or infinite values in expression or latents")
+    shifted -= basis @ (basis.T @ shifted)
+    length = np.sqrt(np.einsum("ij,ij->j", shifted, shifted))
+    varies = length > RESOLUTION * spread
+    shifted /= np.where(varies, length, 1.0)
+    return shifted, varies
+
+
+def t_test(r: NDArray[np.float64], ess: NDArray[np.float64]) -> SpatialTest:
+    """Test correlations (genes, latents) at their effective numbers of spots, of the same shape."""
     df = ess - 2
     # A gene that is the latent keeps a finite t.
     t = r * np.sqrt(df / np.maximum(1 - r**2, np.finfo(float).eps))
@@ -209,8 +278,16 @@ def _t_test(r: NDArray[np.float64], ess: NDArray[np.float64]) -> SpatialTest:
     return SpatialTest(r, ess, t, np.maximum(p, np.finfo(float).tiny), log10_p)
 
 
-def _basis(n: int, covariates: NDArray[np.floating] | None) -> NDArray[np.float64]:
-    """Orthonormal basis of the intercept and the covariates, (n, q)."""
+def orthonormal_basis(n: int, covariates: NDArray[np.floating] | None) -> NDArray[np.float64]:
+    """Orthonormal basis of the intercept and the covariates (n, c), (n, q) float64.
+
+    Covariates that are constant or combinations of others change nothing.
+
+    Raises
+    ------
+    ValueError
+        If the covariates are not n finite rows.
+    """
     ones = np.ones((n, 1))
     if covariates is None or np.size(covariates) == 0:
         return ones / np.sqrt(n)

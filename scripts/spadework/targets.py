@@ -16,7 +16,7 @@ from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
 from spadework.images import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
 from spadework.readers.locate import locate
-from spadework.samples import Sample
+from spadework.samples import Sample, groups
 
 _PER_ENCODER = (
     "association.parquet",
@@ -27,7 +27,15 @@ _PER_ENCODER = (
     "figures/embeddings.png",
     "figures/volcano.png",
     "figures/variance.png",
+    "beyond_composition.csv.gz",
+    "calibration.csv",
+    "cluster_comparison.csv",
+    "figures/beyond_composition.png",
+    "figures/calibration.png",
+    "figures/cluster_comparison.png",
 )
+_TERMS = ("terms.csv.gz", "figures/terms.png")
+_PER_GROUP = ("replication.csv", "pooled.csv.gz", "replication.png")
 R_ENGINES = ("seurat", "limma")
 # What a rule of the schema asks for, in words.
 _WORDS = {
@@ -52,13 +60,15 @@ def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[st
     published = config["figures"]["published"]
     per_latent = _PER_LATENT + _PUBLISHED_PER_LATENT * published
     per_encoder = [
-        *_PER_ENCODER + _PUBLISHED * published,
+        *_PER_ENCODER + _PUBLISHED * published + _TERMS * bool(config["terms"]["gene_sets"]),
         *(name.format(k=k) for name in per_latent for k in latents),
     ]
     outputs = []
     for sample in samples:
         outputs += [f"results/{sample}/{sample}.h5ad", f"results/{sample}/preflight/overlay.png"]
         outputs += [f"results/{sample}/{e}/{name}" for e in config["encoder"]["names"] for name in per_encoder]
+    for group in groups(samples):
+        outputs += [f"results/cohort/{group}/{e}/{name}" for e in config["encoder"]["names"] for name in _PER_GROUP]
     return outputs
 
 
@@ -339,6 +349,8 @@ def latent_unit(sample: Sample, config: dict[str, Any]) -> str:
     return f"cohort/{sample.group}"
 
 
-def unit_members(unit: str, samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
+def unit_members(unit: str, samples: dict[str, Sample]) -> list[str]:
     """List the sections whose features a unit's latents are fitted on."""
-    return [name for name, sample in samples.items() if latent_unit(sample, config) == unit]
+    if unit in samples:
+        return [unit]
+    return [name for name, sample in samples.items() if f"cohort/{sample.group}" == unit and not sample.held_out]

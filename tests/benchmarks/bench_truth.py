@@ -1,82 +1,91 @@
 """Planted genes found again, and tissue types told apart, on simulated sections.
 
-python tests/benchmarks/bench_truth.py [seed ...]
+python tests/benchmarks/bench_truth.py FOLDER [seed ...]     (FOLDER holds the sections: simulated.py)
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import machine
 import numpy as np
 import pandas as pd
+import simulated
 from scipy.stats import false_discovery_control
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, roc_auc_score
 
 from spadework.headline import Headline, headline
+from spadework.section_association import Adjustment, associate_section, select
 
-SEEDS = (101, 102, 103)
-ENCODERS = ("vgg16", "colour_texture")
 TYPES = 5
 FDR = 0.05
 PURE = 0.8  # share of one tissue type under a spot, for a spot to have a type
+DEFAULT = Adjustment(mixed_model=True)
+CONFIGURATIONS = {
+    "default": DEFAULT,
+    "covariates: []": replace(DEFAULT, covariates=()),
+    "residuals: pearson": replace(DEFAULT, residuals="pearson"),
+    "residuals: pearson, covariates: []": replace(DEFAULT, residuals="pearson", covariates=()),
+}
+MIXED = Headline("r_depth", "", "log10_p_mixed", "fdr_mixed", "")
+COLUMNS = ["AUROC", "found", "false", "of the planted"]
 
 
 def main() -> None:
-    """Print what each test finds of the truth, per section and encoder."""
-    import anndata as ad
-
-    from spadework.encoders.registry import create
-    from spadework.expression import add_qc, filter_spots, normalize
-    from spadework.ingest import ingest
-    from spadework.latents import fit_latents
-    from spadework.patches import cut_patches, patch_boxes, patch_size_px, section_image
-    from spadework.samples import Sample
-    from spadework.section_association import associate_section, select
-    from spadework.simulation import simulate
-
-    seeds = [int(s) for s in sys.argv[1:]] or SEEDS
-    rows = []
+    """Print what each test finds of the truth: a row per section in the default configuration, and means of all."""
+    folder, seeds = Path(sys.argv[1]), [int(s) for s in sys.argv[2:]] or simulated.SEEDS
+    rows, aris = [], []
     for seed in seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            simulate(Path(folder), seed=seed)
-            section = ingest(Sample("s", Path(folder) / "outs"), 8)
-            genes = pd.read_csv(Path(folder) / "truth" / "genes.csv", keep_default_na=False).set_index("gene")
-            spots = pd.read_csv(Path(folder) / "truth" / "spots.csv", index_col="barcode")
-            scaled = section_image(section, "s", "best", Path(folder) / "outs" / "tissue_image.tif")
-            boxes = patch_boxes(scaled.to_px(section.obsm["spatial"]), patch_size_px(120.0, None, scaled.um_per_px))
-            patches = np.empty((len(boxes), 64, 64, 3), np.uint8)
-            for i, patch in cut_patches(scaled.image, boxes, 64):
-                patches[i] = patch
-        add_qc(section, "human")
-        expression = normalize(
-            filter_spots(section, "s", min_counts=100, min_genes=50, max_pct_mt=100), "s", min_spots=10
-        )
-        for name in ENCODERS:
-            encoder = create(name, 64)
-            features = encoder.encode(patches)
-            scores = fit_latents(features, 6, standardize=not encoder.same_units).project(features)
-            latents = ad.AnnData(obs=section.obs[[]], obsm={"pca": scores})
+        section = simulated.load(folder, seed)
+        for encoder, latents in section.latents.items():
             tested = select(
-                expression, latents, "s", values="lognorm", zscore=False, min_spots_fraction=0.1, n_latents=None
+                section.expression,
+                latents,
+                "s",
+                values="lognorm",
+                zscore=False,
+                min_spots_fraction=0.1,
+                n_latents=None,
             )
-            table = associate_section(expression, tested, "s", design="marginal")
-            labels = KMeans(TYPES, n_init=10, random_state=0).fit_predict(scores)
-            types = spots.loc[section.obs_names].filter(like="fraction_")
-            pure = (types.max(axis=1) >= PURE).to_numpy()
-            ari = adjusted_rand_score(types[pure].idxmax(axis=1), labels[pure])
-            for which in ("published", "depth", "spatial"):
-                rows.append((seed, name, which, *score(table, headline(table, which), genes["class"]), ari))
+            aris.append((encoder, tissue_types(section, latents.obsm["pca"])))
+            for name, adjustment in CONFIGURATIONS.items():
+                table = associate_section(section.expression, tested, "s", design="marginal", adjustment=adjustment)
+                table["log10_p_mixed"] = np.log10(table["p_mixed"])
+                tests = {which: headline(table, which) for which in ("depth", "spatial")} | {"mixed": MIXED}
+                if name == "default":
+                    tests = {"published": headline(table, "published")} | tests
+                for test, by in tests.items():
+                    rows.append((seed, encoder, name, test, *score(table, by, section.genes["class"])))
+        print(f"{seed} done", file=sys.stderr, flush=True)
+    scores = pd.DataFrame(rows, columns=["seed", "encoder", "configuration", "test", *COLUMNS])
     print(machine.describe())
-    print("| seed | encoder | test | AUROC | found | false | of the planted | ARI of tissue types |")
-    print("|---|---|---|---|---|---|---|---|")
-    for seed, name, which, auroc, found, *values in rows:
+    print("| encoder | ARI of tissue types, mean (min to max) |\n|---|---|")
+    for encoder, values in pd.DataFrame(aris, columns=["encoder", "ari"]).groupby("encoder")["ari"]:
+        print(f"| {encoder} | {values.mean():.2f} ({values.min():.2f} to {values.max():.2f}) |")
+    print(f"\nmean of {len(seeds)} sections (largest share of false ones)\n")
+    print("| encoder | configuration | test | AUROC | found | of these false | of the planted |")
+    print("|---|---|---|---|---|---|---|")
+    for (encoder, name, test), group in scores.groupby(["encoder", "configuration", "test"], sort=False):
+        mean = group[COLUMNS].mean()
         print(
-            f"| {seed} | {name} | {which} | {auroc:.2f} | {found} | " + " | ".join(f"{v:.2f}" for v in values) + " |"
+            f"| {encoder} | {name} | {test} | {mean['AUROC']:.3f} | {mean['found']:.0f} | "
+            f"{mean['false']:.3f} ({group['false'].max():.2f}) | {mean['of the planted']:.3f} |"
         )
+    print("\n| seed | encoder | AUROC | found | of these false | of the planted |\n|---|---|---|---|---|---|")
+    ours = scores[(scores["configuration"] == "default") & (scores["test"] == "spatial")]
+    for row in ours.itertuples(index=False):
+        print(f"| {row[0]} | {row[1]} | {row[4]:.3f} | {row[5]} | {row[6]:.3f} | {row[7]:.3f} |")
+
+
+def tissue_types(section: simulated.Simulated, latents: np.ndarray) -> float:
+    """Return the agreement (ARI) of clusters of the latents with the tissue types of pure spots."""
+    labels = KMeans(TYPES, n_init=10, random_state=0).fit_predict(latents)
+    types = section.spots.loc[section.latents["vgg16"].obs_names].filter(like="fraction_")
+    pure = (types.max(axis=1) >= PURE).to_numpy()
+    return adjusted_rand_score(types[pure].idxmax(axis=1), labels[pure])
 
 
 def score(table: pd.DataFrame, by: Headline, classes: pd.Series) -> tuple[float, int, float, float]:

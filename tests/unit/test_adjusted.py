@@ -11,8 +11,8 @@ from scipy import sparse, stats
 from statsmodels.stats.multitest import multipletests
 
 from spadework import adjusted
-from spadework.adjusted import associate_adjusted
-from spadework.residuals import MAX_THETA, fit_negative_binomial
+from spadework.adjusted import Depth, SpatialTests, associate_adjusted
+from spadework.residuals import MAX_THETA, analytic_pearson, fit_negative_binomial
 from spadework.spatial_null import STEPS, SpatialNull
 
 N, GENES, K = 144, 30, 3
@@ -108,30 +108,76 @@ def test_adjusted_tests_equal_those_of_the_residuals(section, monkeypatch):
     z = stats.zscore(log10_umi)[:, None]
     null = SpatialNull(cells, STEPS["square"], log10_umi[:, None])
     monkeypatch.setattr(adjusted, "_BLOCK_VALUES", 7 * N)
-    ours = associate_adjusted(sparse.csc_matrix(counts), latents, log10_umi, null)
+    ours = associate_adjusted(
+        sparse.csc_matrix(counts), latents, Depth(log10_umi), log10_umi[:, None], SpatialTests(null)
+    )
     residuals = np.column_stack([by_statsmodels(y.astype(float), z)[2] for y in counts.T])
-    spatial = null.test(residuals, latents)
+    spatial = null.against(latents).test(residuals)
     for name in ("t", "p", "ess"):
-        value = getattr(ours, name if name == "ess" else f"{name}_spatial")
+        value = ours[name if name == "ess" else f"{name}_spatial"]
         np.testing.assert_allclose(value, getattr(spatial, name), rtol=1e-4)
-    np.testing.assert_allclose(ours.r_depth, spatial.r, atol=1e-6)
+    np.testing.assert_allclose(ours["r_depth"], spatial.r, atol=1e-6)
     for j in range(K):
         expected = moderated(residuals, np.hstack([z, latents[:, [j]]]))
-        np.testing.assert_allclose(ours.t_depth[:, j], expected.t[:, 1], rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(ours.fdr_depth[:, j], expected.fdr[:, 1], rtol=1e-3)
+        np.testing.assert_allclose(ours["t_depth"][:, j], expected.t[:, 1], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(ours["fdr_depth"][:, j], expected.fdr[:, 1], rtol=1e-3)
         bh = multipletests(spatial.p[:, j], method="fdr_bh")[1]
-        np.testing.assert_allclose(ours.fdr_spatial[:, j], bh, rtol=1e-3)
+        np.testing.assert_allclose(ours["fdr_spatial"][:, j], bh, rtol=1e-3)
 
 
 def test_a_latent_that_follows_depth_finds_nothing_and_a_planted_one_is_found(section):
     counts, latents, log10_umi, cells = section
     null = SpatialNull(cells, STEPS["square"], log10_umi[:, None])
-    ours = associate_adjusted(sparse.csc_matrix(counts), latents, log10_umi, null)
-    assert (ours.fdr_spatial[:, 0] < 0.05).sum() <= 1
-    assert (ours.fdr_spatial[:5, 1] < 0.05).sum() >= 3
+    ours = associate_adjusted(
+        sparse.csc_matrix(counts), latents, Depth(log10_umi), log10_umi[:, None], SpatialTests(null)
+    )
+    assert (ours["fdr_spatial"][:, 0] < 0.05).sum() <= 1
+    assert (ours["fdr_spatial"][:5, 1] < 0.05).sum() >= 3
 
 
 def test_depth_that_is_the_same_everywhere_is_refused(section):
     counts, latents, _, _ = section
     with pytest.raises(ValueError, match="constant"):
-        associate_adjusted(sparse.csc_matrix(counts), latents, np.full(N, 3.0), None)
+        associate_adjusted(sparse.csc_matrix(counts), latents, Depth(np.full(N, 3.0)), np.empty((N, 0)), None)
+
+
+def test_analytic_residuals_equal_scanpy(section):
+    import anndata as ad
+    import scanpy as sc
+
+    counts = section[0]
+    adata = ad.AnnData(counts.astype(np.float64))
+    sc.experimental.pp.normalize_pearson_residuals(adata, theta=100)
+    np.testing.assert_allclose(analytic_pearson(counts, counts.sum(axis=1)), adata.X, rtol=1e-9, atol=1e-12)
+    # Totals are of all genes: a block alone would not know them.
+    np.testing.assert_allclose(analytic_pearson(counts[:, 4:6], counts.sum(axis=1)), adata.X[:, 4:6], atol=1e-9)
+    assert (analytic_pearson(np.zeros((N, 1)), counts.sum(axis=1)) == 0).all()
+
+
+@pytest.mark.parametrize("residuals", ["nb", "pearson"])
+def test_covariates_are_held_constant(section, residuals):
+    counts, latents, log10_umi, cells = section
+    covariates = np.column_stack([log10_umi, latents[:, 2], latents[:, 2] * 3 + 1])  # the last adds nothing
+    null = SpatialNull(cells, STEPS["square"], covariates)
+    depth = Depth(log10_umi, residuals)
+    ours = associate_adjusted(sparse.csc_matrix(counts), latents[:, :2], depth, covariates, SpatialTests(null))
+    values = np.hstack(list(depth.blocks(sparse.csc_matrix(counts))))
+    x = np.column_stack([np.ones(N), covariates[:, :2]])
+    left = [v - x @ np.linalg.lstsq(x, v, rcond=None)[0] for v in (values, latents[:, :2])]
+    expected = np.corrcoef(*left, rowvar=False)[:GENES, GENES:]
+    np.testing.assert_allclose(ours["r_depth"], expected, atol=1e-9)
+    for j in range(2):
+        fit = moderated(values, np.hstack([covariates[:, :2], latents[:, [j]]]))
+        np.testing.assert_allclose(ours["t_depth"][:, j], fit.t[:, 2], rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(ours["p_spatial"], null.against(latents[:, :2]).test(values).p, rtol=1e-9)
+
+
+def test_without_covariates_there_is_only_the_intercept(section):
+    counts, latents, log10_umi, _ = section
+    depth = Depth(log10_umi, "pearson")
+    ours = associate_adjusted(sparse.csc_matrix(counts), latents, depth, np.empty((N, 0)), None)
+    values = next(depth.blocks(sparse.csc_matrix(counts)))
+    expected = np.corrcoef(values, latents, rowvar=False)[:GENES, GENES:]
+    np.testing.assert_allclose(ours["r_depth"], expected, atol=1e-12)
+    assert np.isnan(ours["p_spatial"]).all()
+    assert "p_mixed" not in ours

@@ -134,7 +134,12 @@ def expected_fdr(material: Material, corrections: set[str]) -> pd.DataFrame:
         values = material.expression["sct"].toarray()[:, tested]
         values = np.minimum((values - values.mean(axis=0)) / values.std(axis=0, ddof=1), 10)
     if "spatial test" in corrections:
-        p = SpatialNull(material.cells, (1.0, 1.0), covariates if covariates.size else None).test(values, latents).p
+        p = (
+            SpatialNull(material.cells, (1.0, 1.0), covariates if covariates.size else None)
+            .against(latents)
+            .test(values)
+            .p
+        )
         fdr = np.column_stack([multipletests(p[:, j], method="fdr_bh")[1] for j in range(p.shape[1])])
     elif corrections & {"one model each", "depth"}:  # adjusted tests are always of one latent
         columns = [

@@ -155,7 +155,7 @@ def test_the_headline_names_its_columns_and_what_to_know():
     assert "ranking" in PUBLISHED.note
     without = headline(table.assign(fdr_spatial=np.nan), "spatial")
     assert without.fdr == "fdr_depth"
-    assert "No lattice" in without.note
+    assert "No spatial test" in without.note
     volcano = charts.volcano(table, headline(table, "spatial"), [1], 0.05, 1, "x")
     assert "1 up" in volcano.axes[0].get_title() or "1 down" in volcano.axes[0].get_title()
     plt.close(volcano)

@@ -19,14 +19,15 @@ from scipy import sparse, stats
 from spadework.association import ModelFit, associate, fit_model, gene_moments, models
 from spadework.errors import InputError
 from spadework.keys import Keys
-from spadework.section_association import ModelInput as Material
 from spadework.section_association import (
+    Adjustment,
     associate_section,
     read_limma,
     select,
     write_values,
     zscored,
 )
+from spadework.section_association import ModelInput as Material
 
 FIELDS = ("coef", "coef_std", "r", "rho", "t", "p", "fdr", "log10_p")
 
@@ -311,7 +312,7 @@ def test_the_table_speaks_of_the_genes_and_says_which_latents_are_combinations(c
     values = log_counts(60, 15, 6) + 1
     tested = as_tested(sparse.csc_matrix(values), np.column_stack([latents, latents.sum(axis=1)]), zscore=zscore)
     with caplog.at_level(logging.WARNING, logger="spadework"):
-        table = associate_section(as_section(tested), tested, "sec", design="joint")
+        table = associate_section(as_section(tested), tested, "sec", design="joint", adjustment=Adjustment())
     assert [r.getMessage() for r in caplog.records] == [
         "sec: latent 3 is a combination of the others and has no results"
     ]
@@ -326,13 +327,21 @@ def test_the_table_speaks_of_the_genes_and_says_which_latents_are_combinations(c
         assert rows["n_spots"].tolist() == (values > 0).sum(axis=0).tolist()
 
 
-@pytest.mark.parametrize(("n", "lattice"), [(60, "none"), (9, "square")])
-def test_without_a_lattice_there_is_no_spatial_test(n, lattice, caplog):
+@pytest.mark.parametrize(
+    ("n", "lattice", "message"),
+    [
+        (60, "none", "no spatial test: spots without array positions"),
+        (29, "square", "no spatial test: 29 spots, fewer than 30"),
+    ],
+)
+def test_without_a_lattice_there_is_no_spatial_test(n, lattice, message, caplog):
     latents = np.random.default_rng(8).normal(size=(n, 2))
     tested = as_tested(sparse.csc_matrix(log_counts(n, 15, 6)), latents, zscore=False)
     with caplog.at_level(logging.WARNING, logger="spadework"):
-        table = associate_section(as_section(tested, lattice=lattice), tested, "sec", design="marginal")
-    assert f"sec: no spatial test of {n} spots, lattice: {lattice}" in caplog.text
+        table = associate_section(
+            as_section(tested, lattice=lattice), tested, "sec", design="marginal", adjustment=Adjustment()
+        )
+    assert f"sec: {message}" in caplog.text
     assert table[["t_spatial", "p_spatial", "fdr_spatial", "ess"]].isna().all(axis=None)
     assert table[["t_depth", "p_depth", "fdr_depth", "r_depth"]].notna().any(axis=None)
 
@@ -340,7 +349,7 @@ def test_without_a_lattice_there_is_no_spatial_test(n, lattice, caplog):
 def test_latents_that_cannot_be_modelled_name_the_section():
     tested = as_tested(sparse.csc_matrix(log_counts(20, 4, 7)), np.ones((20, 1)))
     with pytest.raises(InputError, match=r"^sec\n(.|\n)*latent 1 is constant(.|\n)*preflight overlay"):
-        associate_section(as_section(tested), tested, "sec", design="marginal")
+        associate_section(as_section(tested), tested, "sec", design="marginal", adjustment=Adjustment())
 
 
 def test_r_gets_the_values_the_models_see(tmp_path):
@@ -427,6 +436,6 @@ def test_models_limma_did_not_fit_are_refused(tmp_path):
         associate(values, latents[:, :2], design="joint", fit=joint)
     tested = as_tested(sparse.csc_matrix(values), latents, zscore=False)
     with pytest.raises(InputError, match="limma fitted"):
-        associate_section(as_section(tested), tested, "sec", design="marginal", fit=joint)
+        associate_section(as_section(tested), tested, "sec", design="marginal", adjustment=Adjustment(), fit=joint)
     with pytest.raises(ValueError):
         associate(values[:, :10], latents, design="joint", fit=joint)

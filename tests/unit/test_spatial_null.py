@@ -96,7 +96,7 @@ def test_equals_the_definition(name, n_covariates):
     np.testing.assert_array_equal(null.n_pairs, expected["n_pairs"])
     np.testing.assert_allclose(null.T, expected["T"], rtol=1e-10, atol=1e-10 * expected["T"].max())
     np.testing.assert_allclose(null.trace, expected["trace"], rtol=1e-10, atol=1e-10 * len(cells))
-    result = null.test(expression, latents)
+    result = null.against(latents).test(expression)
     np.testing.assert_allclose(result.r, expected["r"], rtol=0, atol=1e-12)
     np.testing.assert_allclose(result.ess, expected["ess"], rtol=1e-8)
     np.testing.assert_allclose(result.t, expected["t"], rtol=1e-8, atol=1e-10)
@@ -109,8 +109,8 @@ def test_comparisons_cover_few_and_many_effective_spots():
     cells, step = SECTIONS["hexagonal with holes"]
     latents = smooth(cells, step, LATENTS, reach=4, seed=2)
     null = SpatialNull(cells, step)
-    assert null.test(smooth(cells, step, GENES, reach=20, seed=1), latents).ess.min() < len(cells) / 5
-    ess = null.test(smooth(cells, step, GENES, reach=0.1, seed=1), latents).ess
+    assert null.against(latents).test(smooth(cells, step, GENES, reach=20, seed=1)).ess.min() < len(cells) / 5
+    ess = null.against(latents).test(smooth(cells, step, GENES, reach=0.1, seed=1)).ess
     assert (np.abs(ess - len(cells)) < 1e-9).any()
     assert ess.max() < len(cells) + 1e-9
 
@@ -120,7 +120,7 @@ def test_two_pieces_of_tissue_far_apart_leave_one_degree_of_freedom():
     cells = np.vstack([piece, piece + np.array([0, 40])])
     rng = np.random.default_rng(9)
     side = np.repeat([0.0, 1.0], len(piece))[:, None] + 0.05 * rng.normal(size=(len(cells), 3))
-    result = SpatialNull(cells, STEPS["square"]).test(side, side[:, :1])
+    result = SpatialNull(cells, STEPS["square"]).against(side[:, :1]).test(side)
     np.testing.assert_allclose(result.ess, 3)
     assert result.r.min() > 0.98
     np.testing.assert_allclose(result.p[1:, 0], 2 * stats.t.sf(result.t[1:, 0], 1))
@@ -138,7 +138,7 @@ def test_equals_the_reference_values(shared_data):
     np.testing.assert_array_equal(null.n_pairs, golden["nh_logumi"])
     np.testing.assert_allclose(null.T, golden["T_logumi"], rtol=0, atol=1e-8)
     np.testing.assert_allclose(null.trace, golden["tr_logumi"], rtol=0, atol=1e-8)
-    result = null.test(lognorm.to_numpy().T, golden["X"])
+    result = null.against(golden["X"]).test(lognorm.to_numpy().T)
     for name in ("r", "ess", "p"):
         np.testing.assert_allclose(getattr(result, name), golden[f"{name}_logumi"], rtol=0, atol=1e-8, err_msg=name)
 
@@ -154,7 +154,7 @@ def test_unrelated_smooth_fields_are_found_as_often_as_chance_allows(kind):
     values /= values.std(axis=0)
     values += 0.3 * rng.normal(size=values.shape)
     expression, latents = values[:, :80], values[:, 80:]
-    result = SpatialNull(cells, STEPS[kind]).test(expression, latents)
+    result = SpatialNull(cells, STEPS[kind]).against(latents).test(expression)
     df = len(cells) - 2
     naive = 2 * stats.t.sf(np.abs(result.r) * np.sqrt(df / (1 - result.r**2)), df)
     assert np.mean(naive < 0.05) > 0.4
@@ -168,7 +168,7 @@ def test_independent_spots_get_the_ordinary_test():
     cells, step = SECTIONS["square"]
     rng = np.random.default_rng(4)
     expression, latents = rng.normal(size=(len(cells), 400)), rng.normal(size=(len(cells), 3))
-    result = SpatialNull(cells, step).test(expression, latents)
+    result = SpatialNull(cells, step).against(latents).test(expression)
     ordinary = stats.pearsonr(expression, latents[:, [0]], axis=0)
     np.testing.assert_allclose(result.r[:, 0], ordinary.statistic, atol=1e-12)
     at_bound = result.ess[:, 0] > len(cells) - 1e-6
@@ -195,16 +195,16 @@ def assert_same(one, other, *, rtol: float = 1e-9) -> None:
 @pytest.mark.parametrize("block", [1, 7, GENES, 1000])
 def test_blocks_and_storage_change_nothing(section, block):
     null, expression, latents = section
-    whole = null.test(expression, latents)
+    whole = null.against(latents).test(expression)
     assert whole.r.shape == (GENES, LATENTS)
-    assert_same(null.test(expression, latents, block=block), whole)
-    assert_same(null.test(sparse.csc_matrix(expression), latents, block=block), whole)
-    assert_same(null.test(sparse.csr_matrix(expression), latents, block=block), whole)
+    assert_same(null.against(latents).test(expression, block=block), whole)
+    assert_same(null.against(latents).test(sparse.csc_matrix(expression), block=block), whole)
+    assert_same(null.against(latents).test(sparse.csr_matrix(expression), block=block), whole)
 
 
 def test_each_latent_is_tested_by_itself(section):
     null, expression, latents = section
-    assert_same(null.test(expression, latents[:, [2]]), _column(null.test(expression, latents), 2))
+    assert_same(null.against(latents[:, [2]]).test(expression), _column(null.against(latents).test(expression), 2))
 
 
 def _column(result, j):
@@ -214,29 +214,33 @@ def _column(result, j):
 def test_units_and_offsets_do_not_matter(section):
     null, expression, latents = section
     scale = np.random.default_rng(5).uniform(1e-3, 1e3, GENES)
-    assert_same(null.test(expression * scale + 40, 1e-4 * latents - 7), null.test(expression, latents), rtol=1e-7)
+    assert_same(
+        null.against(1e-4 * latents - 7).test(expression * scale + 40),
+        null.against(latents).test(expression),
+        rtol=1e-7,
+    )
     # A pedestal of 2^30 leaves a gene six digits, which must all count.
-    raised = null.test(expression + 2.0**30, latents)
-    np.testing.assert_allclose(raised.r, null.test(expression, latents).r, atol=1e-6)
-    negative = null.test(-expression, latents)
-    np.testing.assert_allclose(negative.r, -null.test(expression, latents).r, atol=1e-12)
-    np.testing.assert_allclose(negative.p, null.test(expression, latents).p, rtol=1e-9)
+    raised = null.against(latents).test(expression + 2.0**30)
+    np.testing.assert_allclose(raised.r, null.against(latents).test(expression).r, atol=1e-6)
+    negative = null.against(latents).test(-expression)
+    np.testing.assert_allclose(negative.r, -null.against(latents).test(expression).r, atol=1e-12)
+    np.testing.assert_allclose(negative.p, null.against(latents).test(expression).p, rtol=1e-9)
 
 
 def test_gene_and_latent_are_interchangeable(section):
     null, expression, latents = section
-    swapped = null.test(latents, expression)
-    np.testing.assert_allclose(swapped.ess.T, null.test(expression, latents).ess, rtol=1e-9)
+    swapped = null.against(expression).test(latents)
+    np.testing.assert_allclose(swapped.ess.T, null.against(latents).test(expression).ess, rtol=1e-9)
 
 
 def test_place_and_direction_of_the_array_do_not_matter(section):
     cells, step = SECTIONS["hexagonal with holes"]
     _, expression, latents = section
-    expected = SpatialNull(cells, step).test(expression, latents)
-    assert_same(SpatialNull([1000, 3] - cells, step).test(expression, latents), expected)
-    assert_same(SpatialNull(cells[:, ::-1], step[::-1]).test(expression, latents), expected)
+    expected = SpatialNull(cells, step).against(latents).test(expression)
+    assert_same(SpatialNull([1000, 3] - cells, step).against(latents).test(expression), expected)
+    assert_same(SpatialNull(cells[:, ::-1], step[::-1]).against(latents).test(expression), expected)
     order = np.random.default_rng(6).permutation(len(cells))
-    assert_same(SpatialNull(cells[order], step).test(expression[order], latents[order]), expected)
+    assert_same(SpatialNull(cells[order], step).against(latents[order]).test(expression[order]), expected)
 
 
 def test_one_spot_off_the_stagger_changes_little_but_the_grid(section):
@@ -258,7 +262,7 @@ def test_redundant_covariates_change_nothing(section):
     assert null.basis.shape[1] == 3
     again = SpatialNull(cells, step, more)
     assert again.basis.shape[1] == 3
-    assert_same(again.test(expression, latents), null.test(expression, latents))
+    assert_same(again.against(latents).test(expression), null.against(latents).test(expression))
     np.testing.assert_allclose(again.basis.T @ again.basis, np.eye(3), atol=1e-14)
 
 
@@ -266,17 +270,17 @@ def test_genes_that_the_covariates_explain_are_nan(section):
     cells, step = SECTIONS["hexagonal with holes"]
     null, expression, latents = section
     covariates = smooth(cells, step, 2, reach=5, seed=3)
-    expected = null.test(expression, latents)
+    expected = null.against(latents).test(expression)
     spoiled = expression.copy()
     spoiled[:, 0] = 0
     spoiled[:, 3] = 0.1
     spoiled[:, 4] = (covariates @ [1, 2] + 5).astype(np.float32)
-    result = null.test(sparse.csc_matrix(spoiled), latents)
+    result = null.against(latents).test(sparse.csc_matrix(spoiled))
     assert np.isnan([getattr(result, name)[[0, 3, 4]] for name in vars(result)]).all()
     rest = np.setdiff1d(np.arange(GENES), [0, 3, 4])
     for name in vars(result):
         np.testing.assert_allclose(getattr(result, name)[rest], getattr(expected, name)[rest], rtol=1e-9, atol=1e-12)
-    assert np.isnan(null.test(np.ones((len(cells), 3)), latents).p).all()
+    assert np.isnan(null.against(latents).test(np.ones((len(cells), 3))).p).all()
 
 
 def test_log10_p_goes_on_where_p_underflows():
@@ -284,7 +288,7 @@ def test_log10_p_goes_on_where_p_underflows():
     rng = np.random.default_rng(7)
     latent = rng.normal(size=(len(cells), 1))
     gene = latent + 0.3 * rng.normal(size=latent.shape)
-    result = SpatialNull(cells, STEPS["square"]).test(np.hstack([gene, latent]), latent)
+    result = SpatialNull(cells, STEPS["square"]).against(latent).test(np.hstack([gene, latent]))
     assert result.p[0, 0] == np.finfo(float).tiny
     assert result.log10_p[0, 0] < -400
     # The density of t, integrated on a log scale: exp(-1e3) fits into no double.
@@ -321,15 +325,15 @@ def test_impossible_latents_are_refused(latents, message):
     cells, step = SECTIONS["square"]
     null = SpatialNull(cells, step, cells.astype(float))
     with pytest.raises(ValueError, match=message):
-        null.test(np.random.default_rng(0).normal(size=(len(cells), 3)), latents(cells))
+        null.against(latents(cells)).test(np.random.default_rng(0).normal(size=(len(cells), 3)))
 
 
 def test_impossible_expression_is_refused(section):
     null, expression, latents = section
     with pytest.raises(ValueError, match="expression of"):
-        null.test(expression[:-1], latents)
+        null.against(latents).test(expression[:-1])
     with pytest.raises(ValueError, match="NaN or infinite"):
-        null.test(np.where(expression == expression.max(), np.inf, expression), latents)
+        null.against(latents).test(np.where(expression == expression.max(), np.inf, expression))
 
 
 def test_impossible_sections_are_refused():

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spadework.figures.style import DIVERGING, SEQUENTIAL, category_colours, two_sd_limits
-from spadework.keys import Keys
 
 # How far the image is washed out towards white, so that the colours of the spots carry.
 _WASH = 0.35
@@ -245,13 +244,13 @@ def latent_with_genes(
     return figure
 
 
-def clusters_over_tissue(canvas: Canvas, obs: pd.DataFrame, image_cluster: str, heading: str) -> Figure:
-    """The H&E image, expression clusters and image clusters side by side."""
-    figure, axes = _grid(3, canvas, 3, 13)
-    canvas = canvas.for_width(13 / 3 * figure.dpi)
+def clusters_over_tissue(canvas: Canvas, labels: dict[str, pd.Series], heading: str) -> Figure:
+    """The H&E image and several clusterings (title -> categorical labels) side by side, two in a row."""
+    figure, axes = _grid(1 + len(labels), canvas, 2, 9)
+    canvas = canvas.for_width(9 / 2 * figure.dpi)
     draw_tissue(axes[0], canvas, wash=0)
     axes[0].set_title("H&E")
-    category_map(axes[1], canvas, obs[Keys.CLUSTER], "expression clusters")
-    category_map(axes[2], canvas, obs[image_cluster], "image clusters")
+    for ax, (title, values) in zip(axes[1:], labels.items(), strict=False):
+        category_map(ax, canvas, values, title)
     figure.suptitle(heading)
     return figure

@@ -48,9 +48,11 @@ def draw_maps(
     note = weights_note(spade[encoder]["encoder"])
     heading = f"{sample}: {encoder} latents"
     finish(maps.all_latents(canvas, latents, ratio, heading), outputs["latents"], note)
-    image_cluster = Keys.image_cluster(encoder, str(spade["encoders"][0]))
-    page = maps.clusters_over_tissue(canvas, section.obs, image_cluster, f"{sample}: clusters")
-    finish(page, outputs["clusters"], note)
+    finish(
+        maps.clusters_over_tissue(canvas, _clusters(section, encoder), f"{sample}: clusters"),
+        outputs["clusters"],
+        note,
+    )
     for j, path in enumerate(latent_files):
         genes = [
             (f"{gene}  r = {effect:+.2f}", _expression(section, gene))
@@ -88,11 +90,7 @@ def draw_charts(
         name: np.asarray(section.obsm[Keys.latents(encoder, kind)])
         for name, kind in (("t-SNE", "tsne"), ("UMAP", "umap"))
     }
-    labels = {
-        "expression clusters": section.obs[Keys.CLUSTER],
-        "image clusters": section.obs[Keys.image_cluster(encoder, str(spade["encoders"][0]))],
-    }
-    page = charts.embeddings(coordinates, labels, f"{sample}: {encoder} latents")
+    page = charts.embeddings(coordinates, _clusters(section, encoder), f"{sample}: {encoder} latents")
     finish(page, outputs["embeddings"], note)
     tested = sorted(table["latent"].unique())
     by = headline(table, which)
@@ -130,6 +128,19 @@ def draw_contact_sheets(
             f"{sample}: {encoder} latent {j + 1}",
         )
         finish(page, path, weights_note(description))
+
+
+def _clusters(section: ad.AnnData, encoder: str) -> dict[str, pd.Series]:
+    headline_encoder = str(section.uns[Keys.SPADE]["encoders"][0])
+    spade, image = (
+        section.obs[Keys.clusters(kind, encoder, headline_encoder)]
+        for kind in (Keys.SPADE_CLUSTER, Keys.IMAGE_CLUSTER)
+    )
+    return {
+        "expression clusters": section.obs[Keys.CLUSTER],
+        "clusters of SPADE genes": spade,
+        "image clusters": image,
+    }
 
 
 def _expression(section: ad.AnnData, gene: str) -> NDArray[np.float32]:

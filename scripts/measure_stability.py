@@ -1,0 +1,32 @@
+"""Count how often each gene is found again when the image side is repeated, and how alike the latents are."""
+
+from spadework.job import logged, whole_file
+
+with logged(snakemake.log[0]):
+    import anndata as ad
+    import pandas as pd
+
+    from spadework.figures.section import weights_note
+    from spadework.figures.stability import stability_page
+    from spadework.figures.style import finish, resolution
+    from spadework.headline import headline
+    from spadework.section_association import Adjustment, read_section
+    from spadework.stability import repeat, stability, summarise
+
+    i, p, out, w = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
+    section = read_section(i.expression, i.manifest)
+    reference, table = ad.read_h5ad(i.latents), pd.read_parquet(i.association)
+    runs = {}
+    for name, path in zip(p.names, [*i.runs, *i.second], strict=True):
+        features = ad.read_h5ad(path)
+        runs[name] = repeat(
+            section, reference, features, w.sample,
+            standardize=p.standardize, tested=p.tested, design=p.design, adjustment=Adjustment(**p.adjustment),
+        )  # fmt: skip
+    genes, latents = stability(table, runs, headline(table, p.by["headline"]), p.by["fdr"], p.threshold)
+    for file, result in ((out.genes, genes), (out.latents, latents), (out.summary, summarise(genes, latents))):
+        with whole_file(file) as path:
+            result.to_csv(path, index=False, float_format="%.6g")
+    with resolution(p.dpi):
+        page = stability_page(genes, latents, p.threshold, f"{w.sample}: {w.encoder}, stability")
+        finish(page, out.figure, weights_note(features.uns["encoder"]))

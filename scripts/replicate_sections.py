@@ -1,0 +1,29 @@
+"""Ask whether what one section of a group shows holds in the others, and pool them."""
+
+from spadework.job import logged, whole_file
+
+with logged(snakemake.log[0]):
+    import anndata as ad
+    import pandas as pd
+
+    from spadework.figures.replication import replication_page
+    from spadework.figures.section import weights_note
+    from spadework.figures.style import finish, resolution
+    from spadework.headline import headline
+    from spadework.replication import pairwise, random_effects
+
+    p, out, w = snakemake.params, snakemake.output, snakemake.wildcards
+    tables = {name: pd.read_parquet(path) for name, path in zip(p.sections, snakemake.input.tables, strict=True)}
+    by = headline(pd.concat(tables), p.by["headline"])
+    pairs, pooled = pairwise(tables, by, p.by["fdr"]), random_effects(tables)
+    for path, table in ((out.pairs, pairs), (out.pooled, pooled)):
+        with whole_file(path) as partial:
+            table.to_csv(partial, index=False, float_format="%.6g")
+    fitted = [name for name in p.sections if name not in p.held_out]
+    heading = f"{w.group}: {w.encoder} latents of {', '.join(fitted)}"
+    if p.held_out:
+        heading += f", applied to {', '.join(p.held_out)}"
+    encoder = ad.read_h5ad(snakemake.input.latents, backed="r").uns["encoder"]
+    with resolution(p.dpi):
+        page = replication_page(tables, pairs, pooled, by, p.by["fdr"], heading)
+        finish(page, out.figure, "\n".join([by.note, weights_note(encoder)]).strip())

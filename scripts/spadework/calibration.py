@@ -1,0 +1,109 @@
+"""Do the p-values of this section mean what they say? The tests on latents that have nothing to do with any gene.
+
+A null latent is a random field with the spatial autocorrelation of one of the section's own latents. Whatever a test
+finds for it is a false discovery, and five percent of its p-values should be below 0.05.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spadework.adjusted import Columns
+from spadework.association import benjamini_hochberg, fit_model, gene_moments
+from spadework.null_fields import fit_field, simulate_fields
+from spadework.section_association import Adjustment, ModelInput, adjust, on_lattice
+from spadework.spatial_null import SpatialNull
+
+TESTS = ("published", "depth", "spatial", "mixed")
+LEVEL = 0.05
+
+
+def calibrate(
+    section: ad.AnnData, tested: ModelInput, sample: str, adjustment: Adjustment, *, n_fields: int, fdr: float
+) -> pd.DataFrame:
+    """Run all tests on null latents.
+
+    Parameters
+    ----------
+    section
+        AnnData of the expression stage.
+    n_fields
+        Null latents; as many imitate each of the section's latents as the others, give or take one.
+    fdr
+        A gene below this false discovery rate counts as found.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per null latent and test: ``field``, ``imitates`` (a latent), ``range_pitches``, ``nugget``,
+        ``neighbours_latent`` and ``neighbours_field`` (correlation of adjacent spots in either), ``test``, ``genes``,
+        ``share_below_05`` and ``found``. No rows without a lattice.
+
+    Raises
+    ------
+    ValueError
+        If latents or depth do not vary.
+    """
+    columns = ["field", "imitates", "range_pitches", "nugget", "neighbours_latent", "neighbours_field"]
+    columns += ["test", "genes", "share_below_05", "found"]
+    lattice = on_lattice(section, sample)
+    if lattice is None or n_fields == 0:
+        return pd.DataFrame(columns=columns)
+    plain = SpatialNull(*lattice)
+    models = [fit_field(*lattice, values) for values in tested.latents.T]
+    rng = np.random.default_rng(adjustment.seed)
+    imitated = np.sort(np.arange(n_fields) % len(models))
+    numbers = np.bincount(imitated, minlength=len(models))
+    fields = np.hstack([simulate_fields(*lattice, *drawn, rng) for drawn in zip(models, numbers, strict=True)])
+    alike = [_neighbours(plain, values) for values in (tested.latents, fields)]
+    p = p_values(section, replace(tested, latents=fields), sample, replace(adjustment, permutations=0))
+    rows = []
+    for i, j in enumerate(imitated):
+        model = models[j]
+        known = [i + 1, j + 1, model.range_, model.nugget, alike[0][j], alike[1][i]]
+        for test, values in p.items():
+            of_field = values[np.isfinite(values[:, i]), i]
+            found = int((benjamini_hochberg(of_field[:, None]) < fdr).sum())
+            rows.append([*known, test, len(of_field), float((of_field < LEVEL).mean()), found])
+    return pd.DataFrame(rows, columns=columns)
+
+
+def p_values(
+    section: ad.AnnData, tested: ModelInput, sample: str, adjustment: Adjustment
+) -> dict[str, NDArray[np.float64]]:
+    """Return the p-values (genes, latents) of each test there is, the published one with a model per latent."""
+    no_covariates = np.empty((len(tested.latents), 0))
+    moments = gene_moments(tested.expression, tested.latents, no_covariates, tested.unit)
+    naive = np.hstack([fit_model(moments, [j]).log10_p for j in range(tested.latents.shape[1])])
+    further: Columns = adjust(section, tested, sample, adjustment)
+    return {"published": 10.0**naive} | {test: further[f"p_{test}"] for test in TESTS[1:] if f"p_{test}" in further}
+
+
+def _neighbours(null: SpatialNull, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correlation of spots one pitch apart, (m,)."""
+    covariance = null.covariances(values)
+    return covariance[1] / covariance[0]
+
+
+def verdict(table: pd.DataFrame, fdr: float) -> str:
+    """Say in a sentence what the published test and the spatial one make of null latents."""
+    if table.empty:
+        return "No lattice, or too few spots: calibration cannot be shown, and there is no spatial test."
+    n = table["field"].nunique()
+
+    def says(test: str) -> str:
+        found = table[table["test"] == test]["found"]
+        share = table[table["test"] == test]["share_below_05"].mean()
+        return (
+            f"for {(found > 0).sum()} of them ({found.mean():.3g} genes on average; p < 0.05 in {share:.1%} of tests)"
+        )
+
+    return (
+        f"{n} random patterns, as smooth as this section's latents but unrelated to any gene: at FDR {fdr:.0%} the "
+        f"published test finds genes {says('published')}, the spatial test {says('spatial')}."
+    )

@@ -1,0 +1,100 @@
+"""Type I error of all tests on null latents: real sections and simulated ones, in every configuration offered.
+
+python tests/benchmarks/bench_calibration.py RESULTS FOLDER [fields per real section [fields per simulated section]]
+
+RESULTS holds the results of the real sections (tests/real/run), FOLDER the simulated ones (simulated.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import anndata as ad
+import machine
+import pandas as pd
+import simulated
+
+from spadework.calibration import calibrate
+from spadework.section_association import Adjustment, ModelInput, read_section, select
+
+FDR = 0.05
+REAL = ("C2", "B4")
+DEFAULT = Adjustment(mixed_model=True)
+COMPOSITION = ("log10_umi", "patch_tissue_fraction", "cluster")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One way of testing; ``first`` imitates the first latent only, the smoothest as a rule."""
+
+    name: str
+    adjustment: Adjustment
+    first: bool = False
+
+
+CONFIGURATIONS = (
+    Configuration("default", DEFAULT),
+    Configuration("default, first latent only", DEFAULT, first=True),
+    Configuration("covariates: []", replace(DEFAULT, covariates=())),
+    Configuration("residuals: pearson", replace(DEFAULT, residuals="pearson")),
+    Configuration("residuals: pearson, covariates: []", replace(DEFAULT, residuals="pearson", covariates=())),
+    Configuration(
+        "covariates: [log10_umi, patch_tissue_fraction, cluster]", replace(DEFAULT, covariates=COMPOSITION)
+    ),
+)
+
+
+def main() -> None:
+    """Print a row per section (or kind of section), configuration and test."""
+    results, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    n_real, n_simulated = (int(a) for a in (*sys.argv[3:], *("200", "12")[len(sys.argv) - 3 :]))
+    print(machine.describe())
+    print("| sections | encoder | configuration | test | null latents | p < 0.05 | most in one | any found | found |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for sample in REAL:
+        home = results / sample
+        section = read_section(home / "expression/expression.h5ad", home / "patches/manifest.parquet")
+        report(sample, "vgg16", [(section, ad.read_h5ad(home / "vgg16/latents.h5ad"))], n_real)
+    sections = [simulated.load(folder, seed) for seed in simulated.SEEDS]
+    for encoder in simulated.ENCODERS:
+        pairs = [(s.expression, s.latents[encoder]) for s in sections]
+        report(f"{len(pairs)} simulated", encoder, pairs, n_simulated)
+
+
+def report(name: str, encoder: str, sections: list[tuple[ad.AnnData, ad.AnnData]], n_fields: int) -> None:
+    """Print the rows of some sections."""
+    for configuration in CONFIGURATIONS:
+        if not set(configuration.adjustment.covariates) <= {"log10_umi", *sections[0][0].obs}:
+            continue
+        tables = []
+        for i, (section, latents) in enumerate(sections):
+            tested = select(
+                section, latents, name, values="lognorm", zscore=False, min_spots_fraction=0.1,
+                n_latents=1 if configuration.first else None,
+            )  # fmt: skip
+            tables.append(run(section, tested, name, replace(configuration.adjustment, seed=i), n_fields))
+        table = pd.concat(tables)
+        for test, rows in table.groupby("test", sort=False):
+            print(
+                f"| {name} | {encoder} | {configuration.name} | {test} | {len(rows)} | "
+                f"{rows['share_below_05'].mean():.4f} | {rows['share_below_05'].max():.3f} | "
+                f"{(rows['found'] > 0).mean():.3f} | {rows['found'].mean():.2f} |",
+                flush=True,
+            )
+
+
+def run(section: ad.AnnData, tested: ModelInput, name: str, adjustment: Adjustment, n_fields: int) -> pd.DataFrame:
+    """Calibrate in parts: some hundred latents at a time would need all memory."""
+    size = 50
+    parts = [
+        calibrate(section, tested, name, replace(adjustment, seed=1000 * adjustment.seed + start),
+                  n_fields=min(size, n_fields - start), fdr=FDR)
+        for start in range(0, n_fields, size)
+    ]  # fmt: skip
+    return pd.concat(parts)
+
+
+if __name__ == "__main__":
+    main()
