@@ -24,6 +24,7 @@ try:
     targets.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
     INPUTS = targets.all_inputs(SAMPLES, config)
     targets.check_encoders(config)
+    targets.check_evidence(config)
     targets.check_engines(config, own_r=OWN_R)
 except SpadeworkError as error:
     raise WorkflowError(str(error)) from None

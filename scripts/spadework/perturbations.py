@@ -13,7 +13,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.color import hed_from_rgb, rgb_from_hed
 
 # Share of the patch edge: recorded spots lie up to 10 µm beside the printed ones where those can be seen.
 SHIFT = 0.1
@@ -72,6 +71,9 @@ def restain(
     numpy.ndarray
         (h, w, 3) uint8, cut off at 0 and 255.
     """
+    # Names of perturbations are looked up whenever the workflow starts; scikit-image takes longer than all the rest.
+    from skimage.color import hed_from_rgb, rgb_from_hed
+
     density = -np.log10((np.arange(256) + 1) / 256)
     change = hed_from_rgb @ np.diag([haematoxylin, eosin, 1.0]) @ rgb_from_hed
     light = brightness * 256 * 10 ** -(density[patch] @ change) - 1

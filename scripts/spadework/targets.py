@@ -15,6 +15,7 @@ from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
 from spadework.images import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
+from spadework.perturbations import PERTURBATIONS
 from spadework.readers.locate import locate
 from spadework.samples import Sample, groups
 
@@ -189,6 +190,44 @@ def check_encoders(config: dict[str, Any]) -> None:
                 expected="one network",
                 remedy="run the networks one at a time, or use encoder.weights: imagenet",
             )
+
+
+def check_evidence(config: dict[str, Any]) -> None:
+    """Check gene sets, perturbations and the second encoder before anything runs.
+
+    Raises
+    ------
+    InputError
+        If a file is not there, or a name is unknown.
+    """
+    for path in map(Path, config["terms"]["gene_sets"]):
+        if not path.is_file():
+            raise InputError(
+                "config",
+                path,
+                found="no such file",
+                expected="a GMT file of gene sets",
+                remedy="correct terms.gene_sets; config/README.md says where to get such files",
+            )
+    if config["terms"]["min_size"] > config["terms"]["max_size"]:
+        raise InputError(
+            "config",
+            None,
+            found=f"terms.min_size: {config['terms']['min_size']}, terms.max_size: {config['terms']['max_size']}",
+            expected="room between the two",
+            remedy="lower terms.min_size or raise terms.max_size",
+        )
+    unknown = [name for name in config["stability"]["perturbations"] if name not in PERTURBATIONS]
+    if unknown:
+        raise InputError(
+            "config",
+            None,
+            found=f"the perturbation {unknown[0]!r}",
+            expected=f"one of {', '.join(PERTURBATIONS)}",
+            remedy="correct stability.perturbations",
+        )
+    if config["stability"]["second_encoder"]:
+        registry.check(config["stability"]["second_encoder"], config["patch"]["output_px"])
 
 
 def check_engines(config: dict[str, Any], *, own_r: bool) -> None:

@@ -75,16 +75,15 @@ def main() -> None:
     depth = Depth(log10_umi)
     before = machine.peak_mb()
     seconds = cost(counts, latents, depth, cells, step)
-    print(
-        f"\n{counts.shape[0]:,} spots x {counts.shape[1]:,} genes, {counts.nnz / np.prod(counts.shape):.0%} non-zero\n"
-    )
+    n, genes = counts.shape
+    print(f"\n{n:,} spots x {genes:,} genes, {counts.nnz / (n * genes):.0%} non-zero\n")
     print("| residuals, CPU s | spatial test, CPU s | mixed model, CPU s |\n|---|---|---|")
     print("| " + " | ".join(f"{s:.1f}" for s in seconds) + " |")
     covariates = log10_umi[:, None]
     tests = SpatialTests(SpatialNull(cells, step, covariates), SpatialMixedModel(cells, step, covariates))
     all_in = timed(lambda: associate_adjusted(counts, latents, depth, covariates, tests))
     print(
-        f"\nall together {all_in:.1f} CPU s, peak {machine.peak_mb():.0f} MB ({before:.0f} MB before, input included)\n"
+        f"\nall together {all_in:.1f} CPU s, peak {machine.peak_mb():.0f} MB ({before:.0f} MB with the input alone)\n"
     )
     print(f"| spots ({GENES_BY_SIZE} genes, square lattice) | residuals, CPU s | spatial test | mixed model |")
     print("|---|---|---|---|")
@@ -108,9 +107,7 @@ def draw(table: np.ndarray, slopes: list[float], path: str) -> None:
     from spadework.figures.style import finish
 
     figure, ax = plt.subplots(figsize=(6, 4), layout="constrained", dpi=100)
-    for j, (name, colour) in enumerate(
-        (("residuals", "#E69F00"), ("spatial test", "#0072B2"), ("mixed model", "#56B4E9"))
-    ):
+    for j, name in enumerate(("residuals", "spatial test", "mixed model")):
         ax.loglog(table[:, 0], table[:, j + 1], "o-", label=f"{name}: exponent {slopes[j]:.2f}")
     ax.set(xlabel="spots", ylabel=f"CPU seconds, {GENES_BY_SIZE} genes x {LATENTS} latents")
     ax.legend()

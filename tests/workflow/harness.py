@@ -20,6 +20,7 @@ OVERLAY: dict[str, Any] = {
     "patch": {"output_px": 32},
     "encoder": {"names": ["dummy"]},
     "latents": {"n_latents": 3, "n_embed": 10},
+    "calibration": {"n_fields": 4},
     "figures": {"dpi": 50, "top_genes": 1, "n_extreme": 2},
 }
 Rows = Iterable[Mapping[str, object]]

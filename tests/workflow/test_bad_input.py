@@ -44,6 +44,31 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any], tuple[str, ...]]] = {
         {"encoder": {"names": ["vgg16"], "weights": "gone/notop.h5"}},
         ("config: gone/notop.h5", "no such file", "imagenet, seeded, or the path", "correct encoder.weights"),
     ),
+    "gene_sets_missing": (
+        None,
+        {"terms": {"gene_sets": ["gone.gmt"]}},
+        ("config: gone.gmt", "no such file", "a GMT file", "correct terms.gene_sets"),
+    ),
+    "unknown_perturbation": (
+        None,
+        {"stability": {"perturbations": ["rotate_45"]}},
+        ("the perturbation 'rotate_45'", "one of rotate_90, ", "correct stability.perturbations"),
+    ),
+    "unknown_second_encoder": (
+        None,
+        {"stability": {"second_encoder": "vgg61"}},
+        ("the encoder 'vgg61'", "one of vgg16, "),
+    ),
+    "held_out_without_a_group": (
+        "sample\tpath\theld_out\ns\t{outs}\tyes\n",
+        {},
+        ("s: samples.tsv", "held_out without a group", "fill in `group`"),
+    ),
+    "held_out_unclear": (
+        "sample\tpath\theld_out\ns\t{outs}\tperhaps\n",
+        {},
+        ("s: samples.tsv", "held_out 'perhaps'", "yes or no"),
+    ),
     "misspelt_key": (
         None,
         {"latents": {"n_latnets": 3}},

@@ -31,8 +31,12 @@ TWO_ENCODERS = {"encoder": {"names": list(ENCODERS)}}
 # Rules with a job per sample, and with one per sample and encoder.
 PER_SAMPLE = {"read_section", "check_section", "cluster_expression", "cut_patches", "collect_section"}
 PER_ENCODER = {"encode_patches", "fit_latents", "embed_latents", "associate_genes", "summarise_latents"} | {
+    "calibrate_tests",
+    "explain_genes",
+    "cluster_spade_genes",
     "draw_maps",
     "draw_charts",
+    "draw_evidence",
     "draw_patches",
 }
 
@@ -61,8 +65,10 @@ def final(full: Run) -> ad.AnnData:
 def test_a_run_succeeds_and_makes_every_file(full: Run) -> None:
     assert full.code == 0, full.output
     figures = ["latents", "clusters", "embeddings", "volcano", "variance"]
+    figures += ["calibration", "beyond_composition", "cluster_comparison"]
     figures += [f"{kind}_{k}" for kind in ("latent", "patches") for k in range(1, N_LATENTS + 1)]
     files = ["association.parquet", "association.csv.gz", "latents.csv", *(f"figures/{f}.png" for f in figures)]
+    files += ["calibration.csv", "beyond_composition.csv.gz", "cluster_comparison.csv"]
     wanted = [f"{SAMPLE}.h5ad", "preflight/overlay.png", *(f"{e}/{file}" for e in ENCODERS for file in files)]
     assert {f"results/{SAMPLE}/{name}" for name in wanted} <= set(full.results)
 
@@ -96,12 +102,25 @@ def test_the_final_file_has_log_normalised_and_raw_counts(final: ad.AnnData) -> 
 def test_the_final_file_has_every_key(final: ad.AnnData) -> None:
     numbers = [Keys.TOTAL_COUNTS, Keys.N_GENES, Keys.PCT_MT, Keys.TISSUE_FRACTION, Keys.PADDED_FRACTION]
     assert np.isfinite(final.obs[[Keys.IN_TISSUE, Keys.ARRAY_ROW, Keys.ARRAY_COL, *numbers]].to_numpy(float)).all()
-    for key in (Keys.CLUSTER, *(Keys.image_cluster(e, ENCODERS[0]) for e in ENCODERS)):
+    kinds = (Keys.IMAGE_CLUSTER, Keys.SPADE_CLUSTER)
+    for key in (Keys.CLUSTER, *(Keys.clusters(kind, e, ENCODERS[0]) for kind in kinds for e in ENCODERS)):
         assert isinstance(final.obs[key].dtype, pd.CategoricalDtype)
     shapes = {Keys.SPATIAL: 2, Keys.PCA: 30, Keys.UMAP: 2, Keys.features("dummy"): 12, Keys.features(ENCODERS[1]): 30}
     for encoder in ENCODERS:
         shapes |= {Keys.latents(encoder, kind): n for kind, n in (("pca", N_LATENTS), ("tsne", 2), ("umap", 2))}
-        for statistic in ("coef", "coef_std", "r", "rho", "t", "p", "fdr"):
+        for statistic in (
+            "coef",
+            "coef_std",
+            "r",
+            "rho",
+            "t",
+            "p",
+            "fdr",
+            "fdr_depth",
+            "fdr_spatial",
+            "ess",
+            "fdr_mixed",
+        ):
             values = final.varm[Keys.association(encoder, statistic)]
             assert values.shape == (final.n_vars, N_LATENTS)
             assert np.isfinite(values).any(axis=1).mean() > 0.5
@@ -158,7 +177,8 @@ def again(full: Run, rows: list[dict[str, object]], overlay: dict[str, object]) 
 
 
 COLLECT = {"collect_section": 1, "draw_maps": 2, "draw_charts": 2}
-ASSOCIATE = {"associate_genes": 2, "summarise_latents": 2, **COLLECT}
+FIT = {"associate_genes": 2, "summarise_latents": 2, "cluster_spade_genes": 2, "draw_evidence": 2, **COLLECT}
+ASSOCIATE = {"calibrate_tests": 2, "explain_genes": 2, **FIT}
 EMBED = {"embed_latents": 2, "draw_patches": 2, **ASSOCIATE}
 PATCHES = {"cut_patches": 1, "encode_patches": 2, "fit_latents": 2, **EMBED}
 
@@ -171,8 +191,10 @@ def test_a_second_run_has_nothing_to_do(full: Run, simulated: Path) -> None:
     ("overlay", "jobs"),
     [
         ({"association": {"min_spots_fraction": 0.2}}, ASSOCIATE),
-        ({"association": {"design": "joint"}}, ASSOCIATE),
-        ({"figures": {"dpi": 60}}, {"draw_patches": 2, "draw_maps": 2, "draw_charts": 2}),
+        ({"association": {"design": "joint"}}, FIT),
+        ({"association": {"covariates": []}}, {**FIT, "calibrate_tests": 2}),
+        ({"calibration": {"n_fields": 3}}, {"calibrate_tests": 2, "draw_evidence": 2}),
+        ({"figures": {"dpi": 60}}, {"draw_patches": 2, "draw_maps": 2, "draw_charts": 2, "draw_evidence": 2}),
         ({"latents": {"resolution": 2.0}}, EMBED),
         ({"expression": {"min_counts": 120}}, {"cluster_expression": 1, **ASSOCIATE}),
         ({"patch": {"output_px": 32, "um": 100}}, PATCHES),
@@ -327,8 +349,10 @@ def variants(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     barcodes = positions(folder / "one")["barcode"] + "_1"
     rows[-1] |= {"group": "mouse", "clusters": clusters(folder / "one", seurat_clusters=LABELS, barcodes=barcodes)}
     rows.append(row(simulated / "outs", "two", group="mouse"))
+    rows.append(row(simulated / "outs", "three", group="mouse", held_out="yes"))
     targets = [f"results/{name}/dummy/features.h5ad" for name in (*FORMATS, "shuffled")]
     targets += ["results/one/dummy/latents.h5ad", "results/one/expression/expression.h5ad"]
+    targets += ["results/cohort/mouse/dummy/replication.csv"]
     return run_workflow(folder, rows, {"latents": {"scope": "group"}}, *targets, "--notemp")
 
 
@@ -360,6 +384,41 @@ def test_sections_of_a_group_share_their_latents(variants: Run) -> None:
         latents.obsm["pca"], model.project(features(variants, "one").X)[:, :N_LATENTS], rtol=1e-6, atol=1e-6
     )
     assert list(latents.uns["fitted_on"]) == ["one", "two"]
+
+
+def test_sections_of_a_group_replicate_each_other_and_one_can_be_held_out(variants: Run) -> None:
+    folder = variants.folder / "results/cohort/mouse/dummy"
+    pairs = pd.read_csv(folder / "replication.csv")
+    assert set(zip(pairs["discovery"], pairs["validation"], strict=True)) == {
+        (a, b) for a in ("one", "two", "three") for b in ("one", "two", "three") if a != b
+    }
+    # Three times the same section, on latents that know nothing of the third.
+    np.testing.assert_allclose(pairs["spearman"], 1, atol=1e-9)
+    assert (pairs["n_replicated"] == pairs["n_found"]).all()
+    pooled = pd.read_csv(folder / "pooled.csv.gz")
+    assert (pooled["n_sections"] == 3).all()
+    assert (pooled["n_same_sign"] == 3).all()
+    assert (folder / "replication.png").stat().st_size > 10_000
+
+
+def test_the_image_side_is_repeated_under_perturbations(variants: Run) -> None:
+    overlay = {
+        "latents": {"scope": "group"},
+        "stability": {"perturbations": ["rotate_180", "shift_right", "stain_weak"]},
+    }
+    run = run_workflow(variants.folder, None, overlay, "results/png/dummy/stability/stability.png")
+    assert run.code == 0, run.output
+    assert run.jobs()["cut_perturbed_patches"] == 3
+    folder = run.folder / "results/png/dummy/stability"
+    latents = pd.read_csv(folder / "latents.csv").set_index("run")
+    assert set(latents.index) == {"rotate_180", "shift_right", "stain_weak", "colour_texture"}
+    # The dummy sees mean colours of thirds of the patch: turned, the thirds change places.
+    assert latents.loc["stain_weak", "abs_r"].min() > 0.9
+    assert latents.loc["stain_weak", "abs_r"].min() > latents.loc["colour_texture", "abs_r"].max() - 0.5
+    assert latents.loc["shift_right", "abs_r"].max() < 1
+    genes = pd.read_csv(folder / "genes.csv.gz")
+    assert genes["selection_frequency"].between(0, 1).all()
+    assert (genes["selection_frequency"] * 4 % 1 == 0).all()
 
 
 def test_clusters_made_by_seurat_are_used(variants: Run) -> None:

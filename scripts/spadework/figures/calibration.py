@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from spadework.calibration import LEVEL, TESTS, verdict
 
-_NAMES = {"published": "as published", "depth": "+ depth", "spatial": "+ depth and space", "mixed": "mixed model"}
+_NAMES = {"published": "as published", "depth": "+ depth", "spatial": "+ depth\nand space", "mixed": "mixed\nmodel"}
 _COLOURS = {"published": "#D55E00", "depth": "#E69F00", "spatial": "#0072B2", "mixed": "#56B4E9"}
 
 
