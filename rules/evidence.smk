@@ -87,6 +87,9 @@ rule enrich_terms:
     """Say which gene sets go with each latent."""
     input:
         association="results/{sample}/{encoder}/association.parquet",
+        expression="results/{sample}/expression/expression.h5ad",
+        latents="results/{sample}/{encoder}/latents.h5ad",
+        manifest="results/{sample}/patches/manifest.parquet",
         gene_sets=config["terms"]["gene_sets"],
     output:
         "results/{sample}/{encoder}/terms.csv.gz",
@@ -95,12 +98,14 @@ rule enrich_terms:
     benchmark:
         "benchmarks/{sample}/{encoder}/enrich_terms.tsv"
     params:
+        tested=TESTED,
+        adjustment=ADJUSTMENT,
         by=pick("association", "headline", "fdr"),
         size=pick("terms", "min_size", "max_size"),
-        code=code_id("enrichment"),
+        code=code_id("enrichment", "section_association"),
     resources:
-        mem_mb=mem_mb(1000, 8),
-        runtime=30,
+        mem_mb=mem_mb(1500, 10),
+        runtime=60,
     conda:
         "../envs/scanpy.yaml"
     script:

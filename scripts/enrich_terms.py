@@ -5,17 +5,22 @@ from spadework.job import logged, whole_file
 with logged(snakemake.log[0]):
     from pathlib import Path
 
+    import anndata as ad
     import pandas as pd
 
-    from spadework.enrichment import enrich, read_gmt
+    from spadework.enrichment import N_PERMUTATIONS, enrich, read_gmt
     from spadework.headline import headline
+    from spadework.section_association import Adjustment, permuted_correlations, read_section, select
 
-    p = snakemake.params
-    association = pd.read_parquet(snakemake.input.association)
+    i, p, sample = snakemake.input, snakemake.params, snakemake.wildcards.sample
+    association = pd.read_parquet(i.association)
     by = headline(association, p.by["headline"])
+    section = read_section(i.expression, i.manifest)
+    tested = select(section, ad.read_h5ad(i.latents), sample, **p.tested)
+    permuted = permuted_correlations(section, tested, sample, Adjustment(**p.adjustment), N_PERMUTATIONS)
     tables = [
-        enrich(association, by, read_gmt(path), collection=Path(path).name, fdr=p.by["fdr"], **p.size)
-        for path in snakemake.input.gene_sets
+        enrich(association, by, read_gmt(path), permuted, collection=Path(path).name, fdr=p.by["fdr"], **p.size)
+        for path in i.gene_sets
     ]
     with whole_file(snakemake.output[0]) as path:
         pd.concat(tables, ignore_index=True).to_csv(path, index=False, float_format="%.6g")

@@ -2,28 +2,31 @@
 
 Two questions, both against the genes that were tested and no others. Over-representation: are a set's genes more
 often among those found than draws without replacement would be (hypergeometric, one-sided)? Rank: do a set's genes
-rank higher, or lower, than the rest (Wilcoxon)? Genes of one set are correlated, which inflates the variance of a
-rank sum; the rank test allows for that as CAMERA does (Wu & Smyth 2012, Nucleic Acids Research 40:e133), with one
-correlation preset for all sets. With m genes in a set, m' others and correlation rho, the variance of the number of
-pairs in which the set's gene ranks higher is::
+rank higher, or lower, than the rest?
 
-    m m' / (2 pi) (asin 1 + (m' - 1) asin 1/2 + (m - 1)(m' - 1) asin rho/2 + (m - 1) asin (1 + rho)/2)
+Genes of one cell type correlate (0.16 to 0.35 among markers of stroma and immune cells in a breast tumour), and genes
+and latents both vary smoothly over a section, so that such a set goes up or down as a whole with any latent.
+Wilcoxon's variance, that of independent genes, is far too small then. The rank test takes the variance from latents
+permuted over the section instead (:mod:`spadework.surrogates`), which meet the same correlations between genes and
+between spots. Over-representation has no such remedy: it takes genes as independent.
 
-times 1 - sum (u^3 - u) / (G^3 - G) for ties of u genes each among all G, and p is two-sided, with a continuity
-correction.
+Ranked are the genes' t with a latent, adjusted for depth and at the effective number of spots M of gene and latent::
 
-Neither test makes up for what genes of one cell type have in common. Their correlations in a section are ten times
-the preset and more (0.16 to 0.35 among markers of stroma and immune cells in a breast tumour), so that they go up or
-down together with any latent. With latents simulated there without regard to genes, 28 to 37 % of the rank tests of
-marker sets had p < 0.05 (3 to 4 % of random sets), and 72 to 80 % of the latents had a set with FDR < 0.05. Sets say
-what the genes of a latent are about; whether it has any is for the association table to say.
+    t = r sqrt((M - 2) / (1 - r^2))
+
+r being the partial correlation with the latent or with its permutation. Of t come the AUC of a set, the probability
+that a gene of it ranks above another gene, and z = Phi^-1(AUC), by its own value and by that of every permutation.
+AUC is bounded: in a set whose AUC scatters with SD 0.2, that of 1 would be 2.5 SD from 1/2 and never significant
+among many sets. z is not, and if what the genes of a set share is Gaussian, z is nearly so. About 0 it has the same
+variance v for latent and permutations, and z / sqrt(v), v the mean square of n permutations, is Student's t on n
+degrees of freedom. p is therefore not bound to 1 / n, and the price of a v from few permutations is in it.
 """
 
 from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import false_discovery_control, hypergeom, norm, rankdata
+from scipy.stats import t as student
 
 from spadework.errors import InputError
 from spadework.headline import Headline
@@ -38,8 +42,9 @@ from spadework.readers.matrix import open_by_content
 
 OVER_REPRESENTATION, RANK = "over-representation", "rank"
 UP, DOWN = "up", "down"
-# The correlation that CAMERA presets: a compromise between control of error and power.
-INTER_GENE_CORRELATION = 0.01
+R, ESS = "r_depth", "ess"
+# They give the null SD of a set to 1 / sqrt(2 * 200) = 5 %, for which the t distribution makes up.
+N_PERMUTATIONS = 200
 MIN_OVERLAP, MIN_SHARE = 10, 0.01
 COLUMNS = (
     *("collection", "latent", "test", "direction", "set", "n_tested", "n", "n_found", "n_overlap"),
@@ -205,11 +210,11 @@ def over_representation(members: sparse.csr_matrix, found: NDArray[np.bool_]) ->
 
 
 def rank_test(
-    members: sparse.csr_matrix, statistic: NDArray[np.float64], correlation: float = INTER_GENE_CORRELATION
+    members: sparse.csr_matrix, statistic: NDArray[np.floating], permuted: NDArray[np.floating]
 ) -> pd.DataFrame:
-    """Compare the ranks of each set's genes with those of all others, given that genes of a set are correlated.
+    """Compare the ranks of each set's genes with those of all others, and this with permuted latents.
 
-    limma's ``cameraPR(use.ranks=TRUE)``; see the module for the formula.
+    See the module for the formula.
 
     Parameters
     ----------
@@ -217,45 +222,39 @@ def rank_test(
         (sets, genes) 0/1; no set empty, none of all genes.
     statistic
         (genes,) signed; only its ranks count.
-    correlation
-        Between genes of a set, -1 to 1.
+    permuted
+        (genes, n) the same statistic of each permuted latent.
 
     Returns
     -------
     pandas.DataFrame
         A row per set: ``direction`` (``up`` where the set ranks higher), ``auc`` (probability that a gene of the set
-        ranks higher than another gene, ties counted half) and the two-sided ``p``.
+        ranks higher than another gene, ties counted half) and the two-sided ``p``; 1 if all genes always tie.
 
     Raises
     ------
     ValueError
         If a statistic is NaN, or a set is empty or holds all genes.
     """
-    if np.isnan(statistic).any():
-        raise ValueError(f"{int(np.isnan(statistic).sum())} of {len(statistic)} statistics are NaN")
-    ranks = rankdata(statistic)
-    m = members.getnnz(axis=1).astype(float)
-    rest = len(ranks) - m
+    statistics = np.column_stack([statistic, permuted])
+    missing = int(np.isnan(statistics).any(axis=1).sum())
+    if missing:
+        raise ValueError(f"{missing} of {len(statistics)} genes have statistics that are NaN")
+    m = members.getnnz(axis=1).astype(float)[:, None]
+    rest = len(statistics) - m
     if (m == 0).any() or (rest == 0).any():
-        raise ValueError(f"sets of {int(m.min())} to {int(m.max())} of {len(ranks)} genes: nothing to compare")
-    higher = members @ ranks - m * (m + 1) / 2
-    pairs = m * rest
-    ties = np.unique(ranks, return_counts=True)[1].astype(float)
-    untied = 1 - (ties**3 - ties).sum() / (float(len(ranks)) ** 3 - len(ranks))
-    variance = (untied * pairs / (2 * np.pi)) * (
-        np.arcsin(1)
-        + (rest - 1) * np.arcsin(0.5)
-        + (m - 1) * (rest - 1) * np.arcsin(correlation / 2)
-        + (m - 1) * np.arcsin((1 + correlation) / 2)
-    )
-    distance = higher - pairs / 2
-    # Statistics that are all alike have no variance, and no distance either.
-    z = (np.abs(distance) - 0.5) / np.sqrt(np.where(variance > 0, variance, np.inf))
+        raise ValueError(f"sets of {int(m.min())} to {int(m.max())} of {len(statistics)} genes: nothing to compare")
+    auc = (members @ rankdata(statistics, axis=0) - m * (m + 1) / 2) / (m * rest)
+    # Half a pair from the end, or a set that is on top altogether would be infinitely far up.
+    half = 0.5 / (m * rest)
+    z = norm.ppf(np.clip(auc, half, 1 - half))
+    sd = np.sqrt((z[:, 1:] ** 2).mean(axis=1))
+    t = np.divide(z[:, 0], sd, out=np.zeros(len(z)), where=sd > 0)
     return pd.DataFrame(
         {
-            "direction": np.where(distance < 0, DOWN, UP),
-            "auc": higher / pairs,
-            "p": np.clip(2 * norm.sf(z), np.finfo(float).tiny, 1),
+            "direction": np.where(auc[:, 0] < 0.5, DOWN, UP),
+            "auc": auc[:, 0],
+            "p": np.maximum(2 * student.sf(np.abs(t), z.shape[1] - 1), np.finfo(float).tiny),
         }
     )
 
@@ -264,6 +263,7 @@ def enrich(
     table: pd.DataFrame,
     by: Headline,
     sets: dict[str, frozenset[str]],
+    permuted: Mapping[int, pd.DataFrame],
     *,
     collection: str,
     fdr: float,
@@ -272,17 +272,21 @@ def enrich(
 ) -> pd.DataFrame:
     """Test all sets of a collection for every latent, for over-representation and by rank.
 
-    Over-representation is tested among the genes found, up and down apart; the rank test is one, in either
-    direction, of all genes by signed -log10 p.
+    Over-representation is tested among the genes found, up and down apart. The rank test is one, in either
+    direction, of all genes, and goes by the effects adjusted for depth whatever ``by`` says: permuted latents are
+    a null of these only.
 
     Parameters
     ----------
     table
-        Association table, one row per gene and latent. Genes without a result are no background.
+        Association table, one row per gene and latent, with ``r_depth`` and ``ess``; ``ess`` is NaN throughout
+        where spots are taken as independent. Genes without a result are no background.
     by
-        The columns to go by.
+        The columns that say which genes were found.
     sets
         From :func:`read_gmt`.
+    permuted
+        Latent -> (genes, permutations) correlations of all tested genes with permuted latents, by name of the gene.
     collection
         Name of the sets.
     fdr
@@ -304,11 +308,12 @@ def enrich(
     InputError
         If hardly any gene is in any set, or no set is of the size asked for.
     ValueError
-        If no gene was tested.
+        If no gene was tested, or one was not correlated with the permuted latents.
     """
-    tested = table[table[[by.effect, by.log10_p, by.fdr]].notna().all(axis=1)]
+    needed = list(dict.fromkeys([by.effect, by.log10_p, by.fdr, R] + [ESS] * bool(table[ESS].notna().any())))
+    tested = table[table[needed].notna().all(axis=1)]
     if tested.empty:
-        raise ValueError(f"no gene with {by.effect}, {by.log10_p} and {by.fdr}")
+        raise ValueError(f"no gene with {', '.join(needed)}")
     genes = tested[["gene", "gene_id"]].drop_duplicates("gene").set_index("gene")
     members = match_genes(sets, genes, collection)
     names = np.array(list(sets), object)
@@ -319,7 +324,8 @@ def enrich(
         n = of_latent.getnnz(axis=1)
         used = (n >= max(min_size, 1)) & (n <= min(max_size, len(ordered) - 1))
         if used.any():
-            frame = _both_tests(of_latent[used], names[used], ordered, by, fdr)
+            statistics = _statistics(ordered, permuted[int(latent)])
+            frame = _both_tests(of_latent[used], names[used], ordered, statistics, by, fdr)
             frames.append(frame.assign(collection=collection, latent=latent, n_tested=len(ordered)))
     if not frames:
         largest = int(members.getnnz(axis=1).max())
@@ -334,12 +340,25 @@ def enrich(
     return out.sort_values(["latent", "test", "p", "set", "direction"], ignore_index=True)
 
 
+def _statistics(rows: pd.DataFrame, permuted: pd.DataFrame) -> NDArray[np.float64]:
+    """Return t of each gene with the latent, first column, and with its permutations."""
+    r = np.column_stack([rows[R], permuted.reindex(rows["gene"])])
+    # Without an effective number, all genes have the same spots, and t ranks them as r does.
+    df = (rows[ESS] - 2).fillna(1.0).to_numpy()[:, None]
+    return r * np.sqrt(df / np.maximum(1 - r**2, np.finfo(float).eps))
+
+
 def _both_tests(
-    members: sparse.csr_matrix, names: NDArray[np.object_], rows: pd.DataFrame, by: Headline, fdr: float
+    members: sparse.csr_matrix,
+    names: NDArray[np.object_],
+    rows: pd.DataFrame,
+    statistics: NDArray[np.float64],
+    by: Headline,
+    fdr: float,
 ) -> pd.DataFrame:
-    """Test the sets for one latent; ``members`` has the genes of ``rows``, in their order."""
+    """Test the sets for one latent; ``members`` and ``statistics`` have the genes of ``rows``, in their order."""
     effect = rows[by.effect].to_numpy(float)
-    ranked = rank_test(members, np.sign(effect) * -rows[by.log10_p].to_numpy(float))
+    ranked = rank_test(members, statistics[:, 0], statistics[:, 1:])
     ranked = ranked.assign(test=RANK, set=names, n=members.getnnz(axis=1), fdr=false_discovery_control(ranked["p"]))
     frames, below = [], (rows[by.fdr] < fdr).to_numpy()
     for direction, side in ((UP, effect > 0), (DOWN, effect < 0)):

@@ -23,7 +23,7 @@ from spadework.keys import Keys
 from spadework.lattice import array_to_um
 from spadework.mixed_model import SpatialMixedModel
 from spadework.null_fields import fit_field
-from spadework.spatial_null import STEPS, SpatialNull
+from spadework.spatial_null import STEPS, SpatialNull, orthonormal_basis
 from spadework.surrogates import PermutedLatents
 
 log = logging.getLogger("spadework")
@@ -292,6 +292,39 @@ def _spatial_tests(
         )
     mixed = SpatialMixedModel(*lattice, covariates) if adjustment.mixed_model else None
     return SpatialTests(null, mixed, permuted)
+
+
+def permuted_correlations(
+    section: ad.AnnData, tested: ModelInput, sample: str, adjustment: Adjustment, n_permutations: int
+) -> dict[int, pd.DataFrame]:
+    """Correlate the genes with permuted latents, adjusted as in :func:`adjust` (``r_depth``).
+
+    The permutations are as smooth as the latent; random where there is no spatial test.
+
+    Returns
+    -------
+    dict
+        Latent, counted from 1 -> (genes, permutations) float32 by name of the gene.
+
+    Raises
+    ------
+    InputError
+        If a covariate is not there.
+    ValueError
+        If depth or a latent does not vary.
+    """
+    counts = sparse.csc_matrix(section.layers[Keys.COUNTS])
+    counts = counts[:, section.var_names.get_indexer(tested.genes.index)]
+    depth = Depth(np.log10(section.obs[Keys.TOTAL_COUNTS].to_numpy(float)), adjustment.residuals)
+    covariates = covariate_matrix(with_pieces(section, sample), adjustment.covariates, sample)
+    basis, lattice = orthonormal_basis(section.n_obs, covariates), on_lattice(section, sample)
+    if lattice is None:
+        permuted = PermutedLatents.shuffle(tested.latents, basis, n_permutations, adjustment.seed)
+    else:
+        fields = [fit_field(*lattice, values) for values in tested.latents.T]
+        permuted = PermutedLatents.draw(tested.latents, fields, *lattice, basis, n_permutations, adjustment.seed)
+    r = np.concatenate([permuted.correlations(block) for block in depth.blocks(counts)], axis=1)
+    return {j: pd.DataFrame(of_latent, index=tested.genes.index) for j, of_latent in enumerate(r, 1)}
 
 
 def write_values(tested: ModelInput, path: Path) -> None:

@@ -1,9 +1,10 @@
-"""A spatially permuted latent: the test of last resort, by brute force.
+"""Spatially permuted latents: the test of last resort, by brute force, and the null of gene sets.
 
 A latent's own values are laid out anew, in the order of a random field with the latent's autocorrelation, many times
 over (the idea of spatial surrogate maps: Burt et al. 2020, NeuroImage 220:117038). How much a gene's correlation with
 these scatters gives its variance without unrelated patterns, and so an effective number of spots that owes nothing
-to the gene's own correlogram.
+to the gene's own correlogram. All genes meet the same permutations, so that genes correlated with each other stray
+together; :mod:`spadework.enrichment` makes use of that.
 """
 
 from __future__ import annotations
@@ -51,6 +52,27 @@ class PermutedLatents:
             rank = simulate_fields(cells, step, model, n_permutations, rng).argsort(axis=0).argsort(axis=0)
             permuted.append(unit_residuals(basis, np.sort(values)[rank])[0])
         return cls(basis, np.stack(permuted))
+
+    @classmethod
+    def shuffle(
+        cls, latents: NDArray[np.float64], basis: NDArray[np.float64], n_permutations: int, seed: int
+    ) -> PermutedLatents:
+        """Permute latents (n, k) at random, where spots are taken as independent."""
+        rng = np.random.default_rng(seed)
+        copies = np.repeat(latents.T[:, :, None], n_permutations, axis=2)
+        return cls(basis, np.stack([unit_residuals(basis, rng.permuted(copy, axis=0))[0] for copy in copies]))
+
+    def correlations(self, expression: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Correlate expression (n, genes) with the permuted latents, given the covariates.
+
+        Returns
+        -------
+        numpy.ndarray
+            (k, genes, permutations) float32, single precision for memory; 0 for genes that the covariates explain.
+        """
+        y, varies = unit_residuals(self.basis, expression)
+        y[:, ~varies] = 0
+        return np.stack([(y.T @ field).astype(np.float32) for field in self.fields])
 
     def test(self, expression: NDArray[np.floating], r: NDArray[np.float64]) -> SpatialTest:
         """Test partial correlations r (genes, k) of expression (n, genes) against those with the permuted latents."""

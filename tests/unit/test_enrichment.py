@@ -6,12 +6,12 @@ import gzip
 import itertools
 from pathlib import Path
 
+import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from rscript import needs_r, run_r
 from scipy import sparse, stats
 from statsmodels.stats.multitest import multipletests
 
@@ -28,10 +28,21 @@ from spadework.errors import InputError
 from spadework.figures.style import finish
 from spadework.figures.terms import MAX_LETTERS, N_BEST, terms_page
 from spadework.headline import Headline
+from spadework.keys import Keys
+from spadework.null_fields import FieldModel, simulate_fields
+from spadework.section_association import (
+    Adjustment,
+    ModelInput,
+    associate_section,
+    permuted_correlations,
+    select,
+)
+from spadework.spatial_null import STEPS, orthonormal_basis
+from spadework.surrogates import PermutedLatents
 
 EXAMPLE = Path(__file__).parents[2] / "resources" / "gene_sets" / "example.gmt"
 BY = Headline("r", "correlation", "log10_p", "q", "")
-GENES, LATENTS = 400, 3
+GENES, LATENTS, PERMUTATIONS = 400, 3, 200
 
 
 def members_of(sets: list[np.ndarray], n_genes: int) -> sparse.csr_matrix:
@@ -59,6 +70,8 @@ def association(
                 "gene": [f"GENE{i}" for i in range(n_genes)],
                 "gene_id": [f"{ensembl(i)}.{1 + i % 7}" for i in range(n_genes)],
                 "r": np.tanh(z[j] / 10),
+                "r_depth": np.tanh(z[j] / 10),
+                "ess": 102.0,
                 "log10_p": np.log10(p[j]),
                 "q": stats.false_discovery_control(p[j]),
             }
@@ -77,8 +90,16 @@ def collection(n_sets: int = 30, seed: int = 1, n_genes: int = GENES) -> dict[st
     }
 
 
+def noise(table: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """Permuted latents, as the genes of :func:`association` see them: the same of a gene whatever its name."""
+    genes = table.drop_duplicates("gene_id").sort_values("gene_id")["gene"]
+    rng = np.random.default_rng(9)
+    z = rng.normal(size=(table["latent"].max(), len(genes), PERMUTATIONS))
+    return {j: pd.DataFrame(np.tanh(of_latent / 10), index=genes) for j, of_latent in enumerate(z, 1)}
+
+
 def enriched(table: pd.DataFrame, sets: dict[str, frozenset[str]], **options: int) -> pd.DataFrame:
-    return enrich(table, BY, sets, collection="made up", fdr=0.05, **options)
+    return enrich(table, BY, sets, noise(table), collection="made up", fdr=0.05, **options)
 
 
 # Reading
@@ -253,9 +274,21 @@ def ranked() -> tuple[np.ndarray, list[np.ndarray]]:
     return statistic, sets
 
 
+def by_definition(statistics: np.ndarray, genes: np.ndarray) -> tuple[float, float]:
+    """AUC and p of one set, from statistics of the latent, first column, and of its permutations."""
+    others = np.delete(statistics, genes, axis=0)
+    pairs = len(genes) * len(others)
+    # A set that is on top altogether counts half a pair less.
+    wins = [np.clip(stats.mannwhitneyu(x, y).statistic, 0.5, pairs - 0.5) for x, y in
+            zip(statistics[genes].T, others.T, strict=True)]  # fmt: skip
+    z = stats.norm.ppf(np.array(wins) / pairs)
+    t = z[0] / np.sqrt(np.mean(z[1:] ** 2))
+    return wins[0] / pairs, 2 * stats.t.sf(abs(t), len(z) - 1)
+
+
 def test_auc_is_the_share_of_pairs_in_which_the_sets_gene_is_higher(ranked):
     statistic, sets = ranked
-    result = rank_test(members_of(sets, 200), statistic)
+    result = rank_test(members_of(sets, 200), statistic, np.random.default_rng(0).normal(size=(200, 20)))
     for row, genes in zip(result.itertuples(), sets, strict=True):
         difference = statistic[genes][:, None] - np.delete(statistic, genes)
         auc = np.mean(0.5 * (difference == 0) + (difference > 0))
@@ -263,91 +296,206 @@ def test_auc_is_the_share_of_pairs_in_which_the_sets_gene_is_higher(ranked):
         assert row.direction == ("down" if auc < 0.5 else "up")
 
 
-def test_without_correlation_it_is_the_wilcoxon_test(ranked):
+def test_p_is_students_t_of_the_auc_among_those_of_the_permutations(ranked):
     statistic, sets = ranked
-    result = rank_test(members_of(sets, 200), statistic, correlation=0.0)
+    permuted = np.round(np.random.default_rng(4).normal(0.1, 1, size=(200, 30)), 1)
+    permuted[sets[3]] += np.random.default_rng(5).normal(0, 0.5, 30)
+    result = rank_test(members_of(sets, 200), statistic, permuted)
     for p, genes in zip(result["p"], sets, strict=True):
-        other = np.delete(statistic, genes)
-        expected = stats.mannwhitneyu(statistic[genes], other, method="asymptotic", use_continuity=True).pvalue
-        assert p == pytest.approx(expected, rel=1e-9)
+        assert p == pytest.approx(by_definition(np.column_stack([statistic, permuted]), genes)[1], rel=1e-9)
 
 
-R_CAMERA = """
-arguments <- commandArgs(TRUE)
-suppressPackageStartupMessages(library(limma))
-input <- read.csv(arguments[1])
-index <- lapply(strsplit(readLines(arguments[2]), ","), as.integer)
-correlations <- as.numeric(strsplit(arguments[3], ",")[[1]])
-for (column in names(input)) for (correlation in correlations) {
-  out <- cameraPR(input[[column]], index, use.ranks = TRUE, inter.gene.cor = correlation, sort = FALSE)
-  cat(sprintf("%s,%s,%.17g,%.17g\\n", column, out$Direction, out$PValue, out$FDR), sep = "")
-}
-"""
+def test_among_independent_genes_it_is_the_wilcoxon_test():
+    rng = np.random.default_rng(6)
+    statistic = rng.normal(size=600)
+    sets = [rng.choice(600, size, replace=False) for size in (20, 60, 300, 500)]
+    sets += [np.argsort(statistic + rng.normal(0, 4, 600))[:60] for _ in range(3)]
+    result = rank_test(members_of(sets, 600), statistic, rng.normal(size=(600, 3000)))
+    for row, genes in zip(result.itertuples(), sets, strict=True):
+        expected = stats.mannwhitneyu(statistic[genes], np.delete(statistic, genes), use_continuity=False).pvalue
+        # The null SD is known to 1.3 %.
+        assert stats.norm.isf(row.p / 2) == pytest.approx(stats.norm.isf(expected / 2), rel=0.045)
+    assert result["p"].min() < 0.01
 
 
-@needs_r("limma")
-def test_the_rank_test_is_limmas(ranked, tmp_path):
-    statistic, sets = ranked
-    rng = np.random.default_rng(4)
-    columns = {"ties": statistic, "none": rng.normal(size=200), "heavy": np.sign(statistic), "same": np.ones(200)}
-    columns["far"] = statistic + 100 * np.isin(np.arange(200), sets[3])
-    pd.DataFrame(columns).to_csv(tmp_path / "statistic.csv", index=False, float_format="%.17g")
-    (tmp_path / "sets.txt").write_text("\n".join(",".join(str(i + 1) for i in s) for s in sets) + "\n")
-    correlations = (0.0, 0.01, 0.2, -0.004)
-    out = run_r(R_CAMERA, tmp_path / "statistic.csv", tmp_path / "sets.txt", ",".join(map(str, correlations)))
-    theirs = pd.DataFrame([line.split(",") for line in out.splitlines()], columns=["column", "direction", "p", "fdr"])
-    theirs = theirs.astype({"p": float, "fdr": float})
-    members = members_of(sets, 200)
-    ours = pd.concat(
-        [rank_test(members, columns[c], rho) for c in columns for rho in correlations], ignore_index=True
-    )
-    # Their continuity correction takes p beyond 1 where a set is in the very middle.
-    np.testing.assert_allclose(ours["p"], theirs["p"].clip(upper=1), rtol=1e-8)
-    assert theirs["p"].min() < 1e-20
-    decided = theirs["p"] < 1
-    assert (ours["direction"] == theirs["direction"].str.lower())[decided].all()
+def correlated(rng: np.random.Generator, columns: int, correlation: float) -> np.ndarray:
+    """Statistics (400, columns) of 20 sets of 20 genes, correlated within sets."""
+    common = np.repeat(rng.normal(size=(20, columns)), 20, axis=0)
+    return np.sqrt(correlation) * common + np.sqrt(1 - correlation) * rng.normal(size=(400, columns))
 
 
-@needs_r("limma")
-def test_false_discovery_rates_are_limmas_too(tmp_path):
-    table, sets = association(), collection()
-    rows = table[table["latent"] == 1]
-    signed = np.sign(rows["r"]) * -rows["log10_p"]
-    signed.to_frame("signed").to_csv(tmp_path / "statistic.csv", index=False, float_format="%.17g")
-    position = {gene: i + 1 for i, gene in enumerate(rows["gene"])}
-    lines = [",".join(str(position[gene]) for gene in genes) for genes in sets.values()]
-    (tmp_path / "sets.txt").write_text("\n".join(lines) + "\n")
-    out = run_r(R_CAMERA, tmp_path / "statistic.csv", tmp_path / "sets.txt", "0.01")
-    theirs = pd.DataFrame([line.split(",")[1:] for line in out.splitlines()], index=list(sets))
-    result = enriched(table, sets)
-    ours = result[(result["test"] == RANK) & (result["latent"] == 1)].set_index("set").loc[list(sets)]
-    assert list(ours["direction"]) == list(theirs[0].str.lower())
-    np.testing.assert_allclose(ours["p"], theirs[1].astype(float), rtol=1e-8)
-    np.testing.assert_allclose(ours["fdr"], theirs[2].astype(float), rtol=1e-8)
-
-
-@pytest.mark.parametrize(("correlation", "size"), [(0.01, 120), (0.3, 15)])
-def test_sets_of_correlated_genes_are_found_as_often_as_chance_allows(correlation, size):
-    rng = np.random.default_rng(5)
-    n_genes, genes = 400, np.arange(size)
-    members = members_of([genes], n_genes)
+@pytest.mark.parametrize("correlation", [0.05, 0.4])
+def test_sets_of_correlated_genes_are_found_as_often_as_chance_allows(correlation):
+    rng = np.random.default_rng(7)
+    sets = np.arange(400).reshape(20, 20)
     p, naive = [], []
-    for _ in range(1500):
-        z = rng.normal(size=n_genes)
-        z[genes] = np.sqrt(correlation) * rng.normal() + np.sqrt(1 - correlation) * z[genes]
-        p.append(rank_test(members, z, correlation)["p"][0])
-        naive.append(rank_test(members, z, 0.0)["p"][0])
+    for _ in range(150):
+        z = correlated(rng, 61, correlation)
+        p.extend(rank_test(members_of(sets, 400), z[:, 0], z[:, 1:])["p"])
+        naive += [stats.mannwhitneyu(z[genes, 0], np.delete(z[:, 0], genes)).pvalue for genes in sets]
     assert stats.kstest(p, "uniform").pvalue > 0.01
-    assert np.mean(np.array(naive) < 0.05) > 0.12
+    assert 0.038 < np.mean(np.array(p) < 0.05) < 0.062
+    assert np.mean(np.array(p) < 0.001) < 0.003
+    assert np.mean(np.array(naive) < 0.05) > (0.15 if correlation < 0.1 else 0.45)
+
+
+def test_a_set_of_correlated_genes_on_top_is_found_though_its_auc_scatters_widely():
+    rng = np.random.default_rng(8)
+    z = correlated(rng, 201, 0.6)
+    members = members_of([np.arange(20)], 400)
+    z[:20, 0] += 6
+    result = rank_test(members, z[:, 0], z[:, 1:])
+    scatter = [rank_test(members, column, z[:, :1])["auc"][0] for column in z[:, 1:].T]
+    # Straight from its SD, an AUC of 1 would have p > 0.02.
+    assert 0.5 / np.std(scatter) < 2.3
+    assert result["auc"][0] == 1
+    assert 1e-12 < result["p"][0] < 1e-6
+
+
+def test_statistics_that_are_all_alike_have_p_1():
+    result = rank_test(members_of([np.arange(3)], 9), np.ones(9), np.ones((9, 5)))
+    assert (result["p"][0], result["auc"][0]) == (1, 0.5)
 
 
 def test_impossible_ranks_are_refused():
-    members = members_of([np.array([0, 1])], 4)
-    with pytest.raises(ValueError, match="1 of 4 statistics"):
-        rank_test(members, np.array([1.0, 2, np.nan, 3]))
+    members, null = members_of([np.array([0, 1])], 4), np.ones((4, 3))
+    with pytest.raises(ValueError, match="1 of 4 genes have statistics that are NaN"):
+        rank_test(members, np.array([1.0, 2, np.nan, 3]), null)
+    with pytest.raises(ValueError, match="2 of 4 genes have statistics that are NaN"):
+        rank_test(members, np.arange(4.0), np.where(np.eye(4)[:, :3] * [1, 0, 1], np.nan, null))
     for genes in (np.arange(4), np.array([], int)):
         with pytest.raises(ValueError, match="nothing to compare"):
-            rank_test(members_of([genes], 4), np.arange(4.0))
+            rank_test(members_of([genes], 4), np.arange(4.0), null)
+
+
+# On a section
+
+
+SIDE, PROGRAMS, N_NULL = 20, 10, 80
+
+
+@pytest.fixture(scope="module")
+def smooth_section() -> tuple[ad.AnnData, ModelInput, dict[str, frozenset[str]]]:
+    """Ten sets of 15 genes that share a smooth pattern, 50 genes that do not, and latents: the first is a set's."""
+    rng = np.random.default_rng(11)
+    cells = np.column_stack([index.ravel() for index in np.indices((SIDE, SIDE))])
+    fields = simulate_fields(cells, STEPS["square"], FieldModel("exponential", 3.0, 0.1), PROGRAMS + N_NULL + 51, rng)
+    shared, latents, own = np.split(fields, [PROGRAMS, PROGRAMS + N_NULL], axis=1)
+    depth = np.exp(rng.normal(0, 0.3, SIDE**2) + 0.3 * own[:, -1])
+    rate = np.hstack([np.repeat(shared, 15, axis=1), own[:, :-1]])
+    drawn = rng.poisson(2 * np.exp(0.5 * rate) * depth[:, None])
+    # One gene is in too few spots to be tested.
+    counts = sparse.csr_matrix(np.insert(drawn, 30, np.arange(SIDE**2) == 7, axis=1).astype(np.int32))
+    total = np.asarray(counts.sum(axis=1)).ravel()
+    names = [f"g{i}" for i in range(drawn.shape[1])]
+    obs = pd.DataFrame(
+        {Keys.ARRAY_ROW: cells[:, 0], Keys.ARRAY_COL: cells[:, 1], Keys.TOTAL_COUNTS: total},
+        index=[f"b{i}" for i in range(len(cells))],
+    )
+    var = pd.DataFrame(index=np.insert(np.array(names, object), 30, "rare"))
+    var[Keys.GENE_IDS] = var.index
+    lognorm = sparse.csr_matrix(np.log1p(counts.toarray() / total[:, None] * 1e4))
+    section = ad.AnnData(lognorm, obs=obs, var=var, layers={Keys.COUNTS: counts})
+    section.uns[Keys.SPADE] = {"lattice": {"kind": "square"}}
+    latents[:, 0] = shared[:, 0] + 0.5 * rng.normal(size=len(latents))
+    sets = {f"P{i}": frozenset(names[15 * i : 15 * i + 15]) for i in range(PROGRAMS)}
+    return section, chosen(section, latents), sets
+
+
+def chosen(section: ad.AnnData, latents: np.ndarray) -> ModelInput:
+    of_section = ad.AnnData(obs=section.obs[[]], obsm={"pca": latents})
+    return select(section, of_section, "s", values="lognorm", zscore=False, min_spots_fraction=0.1, n_latents=None)
+
+
+def section_terms(
+    section: ad.AnnData, tested: ModelInput, sets: dict[str, frozenset[str]], by: Headline
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Association and its rank tests."""
+    table = associate_section(section, tested, "s", design="marginal", adjustment=Adjustment())
+    permuted = permuted_correlations(section, tested, "s", Adjustment(), 200)
+    result = enrich(table, by, sets, permuted, collection="programs", fdr=0.05)
+    return table, result[result["test"] == RANK]
+
+
+SPATIAL = Headline("r_depth", "", "log10_p_spatial", "fdr_spatial", "")
+
+
+def test_smooth_latents_do_not_fool_sets_of_genes_that_share_a_pattern(smooth_section):
+    section, tested, sets = smooth_section
+    table, ranked = section_terms(section, tested, sets, SPATIAL)
+    planted = ranked[(ranked["latent"] == 1) & (ranked["set"] == "P0")].iloc[0]
+    assert planted["fdr"] < 0.001
+    assert planted["direction"] == "up"
+    assert ranked.loc[(ranked["latent"] == 1) & (ranked["set"] != "P0"), "fdr"].min() > 0.05
+    null = ranked[ranked["latent"] > 1]
+    assert len(null) == (N_NULL - 1) * PROGRAMS
+    assert 0.03 < (null["p"] < 0.05).mean() < 0.07
+    assert (null.groupby("latent")["fdr"].min() < 0.05).mean() < 0.1
+    naive = []
+    for _, rows in table[table["latent"] > 1].groupby("latent"):
+        inside = [rows["gene"].isin(genes) for genes in sets.values()]
+        naive += [stats.mannwhitneyu(rows["t_spatial"][s], rows["t_spatial"][~s]).pvalue for s in inside]
+    assert np.mean(np.array(naive) < 0.05) > 0.5
+
+
+def test_genes_meet_the_permutations_of_the_test_by_permutation(smooth_section):
+    section, tested, _ = smooth_section
+    tested = chosen(section, tested.latents[:, :3])
+    adjustment = Adjustment(permutations=40, seed=5)
+    table = associate_section(section, tested, "s", design="marginal", adjustment=adjustment)
+    permuted = permuted_correlations(section, tested, "s", adjustment, 40)
+    assert list(permuted) == [1, 2, 3]
+    for latent, r in permuted.items():
+        assert r.shape == (tested.expression.shape[1], 40)
+        assert (r.dtypes == np.float32).all()
+        ess = table[table["latent"] == latent].set_index("gene")["ess_permuted"].loc[r.index]
+        of_permutations = np.clip(1 + 1 / (r**2).mean(axis=1), 3, 1 + SIDE**2 - 2)
+        np.testing.assert_allclose(of_permutations, ess, rtol=1e-4)
+    again, other = (permuted_correlations(section, tested, "s", Adjustment(seed=seed), 40)[2] for seed in (5, 6))
+    pd.testing.assert_frame_equal(again, permuted[2])
+    assert np.abs(other - again).to_numpy().max() > 0.1
+
+
+@pytest.mark.parametrize("reason", ["no lattice", "29 spots"])
+def test_without_a_spatial_test_latents_are_permuted_at_random(smooth_section, reason):
+    section, tested, sets = smooth_section
+    latents = tested.latents[:, :2]
+    if reason == "no lattice":
+        section = section.copy()
+        section.uns[Keys.SPADE] = {"lattice": {"kind": "none"}}
+    else:
+        section, latents = section[:29].copy(), latents[:29]
+    tested = chosen(section, latents)
+    r = permuted_correlations(section, tested, "s", Adjustment(), 200)[2]
+    # Of n - 2 degrees of freedom beside intercept and depth.
+    assert (r**2).to_numpy().mean() == pytest.approx(1 / (len(latents) - 2), rel=0.04)
+    table, ranked = section_terms(section, tested, sets, Headline("r_depth", "", "log10_p_depth", "fdr_depth", ""))
+    assert table["ess"].isna().all()
+    assert ranked["p"].between(0, 1).all()
+    assert ranked.loc[(ranked["latent"] == 1) & (ranked["set"] == "P0"), "auc"].item() > 0.7
+
+
+def test_random_permutations_are_of_the_latents_own_values():
+    latents = np.random.default_rng(0).gamma(1, size=(30, 2))
+    permuted = PermutedLatents.shuffle(latents, orthonormal_basis(30, None), 25, seed=1)
+    unit = latents - latents.mean(axis=0)
+    unit /= np.linalg.norm(unit, axis=0)
+    assert permuted.fields.shape == (2, 30, 25)
+    for field, values in zip(permuted.fields, unit.T, strict=True):
+        expected = np.repeat(np.sort(values)[:, None], 25, axis=1)
+        np.testing.assert_allclose(np.sort(field, axis=0), expected, atol=1e-12)
+        assert len(np.unique(field.round(9), axis=1).T) == 25
+    twins = PermutedLatents.shuffle(latents[:, [0, 0]], orthonormal_basis(30, None), 25, seed=1)
+    assert not np.isclose(*twins.fields).all(axis=0).any()
+
+
+def test_genes_that_the_covariates_explain_do_not_correlate_with_permutations():
+    rng = np.random.default_rng(2)
+    covariate, latents = rng.normal(size=(40, 1)), rng.normal(size=(40, 1))
+    permuted = PermutedLatents.shuffle(latents, orthonormal_basis(40, covariate), 10, seed=1)
+    r = permuted.correlations(np.column_stack([np.ones(40), 3 * covariate + 1, rng.normal(size=40)]))
+    assert (r[0, :2] == 0).all()
+    assert (r[0, 2] != 0).all()
 
 
 # Both, on association tables
@@ -405,7 +553,7 @@ def test_rows_are_surest_first_within_latent_and_test():
 def test_the_order_of_genes_changes_nothing():
     table, sets = association(), collection()
     # Ties would let the order in.
-    table["log10_p"] = table["log10_p"].round(1)
+    table["log10_p"], table["r_depth"] = table["log10_p"].round(1), table["r_depth"].round(2)
     shuffled = table.sample(frac=1, random_state=7)
     pd.testing.assert_frame_equal(enriched(shuffled, sets), enriched(table, sets))
     backwards = dict(reversed(sets.items()))
@@ -418,7 +566,7 @@ def test_genes_without_a_result_are_no_background():
     expected = enriched(table[~missing], sets)
     counts = expected.groupby("latent")["n_tested"].unique()
     assert [list(n) for n in counts] == [[GENES], [GENES - 75], [GENES]]
-    for column in ("r", "log10_p", "q"):
+    for column in ("r", "log10_p", "q", "r_depth", "ess"):
         gaps = table.assign(**{column: table[column].mask(missing)})
         pd.testing.assert_frame_equal(enriched(gaps, sets), expected)
 
@@ -427,7 +575,7 @@ def test_a_latent_without_tests_has_no_rows():
     table = association()
     table.loc[table["latent"] == 2, ["r", "log10_p", "q"]] = np.nan
     assert set(enriched(table, collection())["latent"]) == {1, 3}
-    with pytest.raises(ValueError, match="no gene with r, log10_p and q"):
+    with pytest.raises(ValueError, match="no gene with r, log10_p, q, r_depth, ess"):
         enriched(table.assign(q=np.nan), collection())
 
 
@@ -444,14 +592,46 @@ def test_sizes_are_counted_among_tested_genes():
         enriched(association(), sets, min_size=100)
 
 
-def test_null_p_values_are_uniform_or_larger():
+def test_null_p_values_are_uniform():
     tables = [enriched(association(seed, n_planted=0, n_latents=1), collection(seed=seed)) for seed in range(40)]
     result = pd.concat(tables)
     p = result.loc[(result["test"] == RANK) & (result["set"] != "PLANTED"), "p"]
-    # Independent genes: uniform but for the correlation allowed for, which makes p larger.
-    assert 0.02 < (p < 0.05).mean() < 0.055
-    assert 0.35 < (p < 0.5).mean() < 0.52
+    assert 0.035 < (p < 0.05).mean() < 0.065
+    assert 0.45 < (p < 0.5).mean() < 0.55
     assert (result["fdr"] < 0.05).mean() < 0.01
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_genes_rank_by_t_at_their_effective_number_of_spots(known):
+    rng = np.random.default_rng(12)
+    table, sets = association(n_latents=1), collection(5)
+    table["ess"] = rng.uniform(3, 60, GENES) if known else np.nan
+    permuted = noise(table)
+    result = enrich(table, BY, sets, permuted, collection="made up", fdr=0.05)
+    r = np.column_stack([table["r_depth"], permuted[1].loc[table["gene"]]])
+    # Without one, r orders genes as t at any number common to all.
+    df = table[["ess"]].to_numpy() - 2 if known else 40
+    statistics = r * np.sqrt(df / (1 - r**2))
+    for row in result[result["test"] == RANK].itertuples():
+        auc, p = by_definition(statistics, np.flatnonzero(table["gene"].isin(sets[row.set])))
+        assert row.auc == pytest.approx(auc, rel=1e-12)
+        assert row.p == pytest.approx(p, rel=1e-9)
+
+
+def test_the_rank_test_goes_by_adjusted_effects_whatever_the_headline():
+    table, sets = association(), collection()
+    others = table.assign(r=-table["r"], log10_p=table["log10_p"].sample(frac=1, random_state=0).to_numpy())
+    columns = ["latent", "set", "direction", "auc", "p", "fdr"]
+    ranked = [t[t["test"] == RANK][columns] for t in (enriched(table, sets), enriched(others, sets))]
+    pd.testing.assert_frame_equal(*ranked)
+
+
+def test_genes_that_met_no_permutation_are_refused():
+    table = association()
+    permuted = noise(table)
+    permuted[2] = permuted[2].drop(["GENE3", "GENE70"])
+    with pytest.raises(ValueError, match="2 of 400 genes"):
+        enrich(table, BY, collection(), permuted, collection="made up", fdr=0.05)
 
 
 def test_no_gene_found_is_no_over_representation():
@@ -508,7 +688,9 @@ def test_the_page_shows_the_best_sets_at_each_side_of_each_latent(tmp_path):
         assert [text.get_text() for text in ax.texts] == [
             f"{k}/{n}" for k, n in zip(shown["n_overlap"], shown["n"], strict=True)
         ]
-    assert "1 up of 31 sets" in panels[0].get_title()
+        count = (rows["fdr"] < 0.05) & (rows["direction"] == "up")
+        assert (f"{count.sum()} up of 31 sets" in panels[j].get_title()) == (rows["fdr"] < 0.05).any()
+    assert "up of 31 sets" in panels[0].get_title()
     assert panels[2].get_title() == "latent 3: no set with FDR < 0.05"
     assert "No set goes with any latent" not in words(figure)
 

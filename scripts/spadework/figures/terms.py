@@ -92,9 +92,9 @@ def _legend(ax: Axes, fdr: float, columns: int, any_sure: bool) -> None:
     marks.append(Line2D([], [], marker="o", ls="none", color=_HOLLOW, mfc="white", label="not significant"))
     nothing = "" if any_sure else f"No set goes with any latent (FDR < {fdr:g}); the smallest p-values are shown. "
     reading = (
-        f"The {N_BEST} best sets at each side by the rank test of all genes; k/n: of n genes tested in the set, "
-        f"k have FDR < {fdr:g} themselves. The test takes the genes of a set as all but independent; those of one "
-        "cell type stand out with unrelated latents, too: a ranking of sets, not evidence for a latent."
+        f"The {N_BEST} best sets at each side by the rank test of all genes, which compares the latent with "
+        "permutations of itself: genes of a set may be correlated, and need not be significant one by one. "
+        f"k/n: of n genes tested in the set, k have FDR < {fdr:g} themselves."
     )
     title = textwrap.fill(nothing + reading, 85 * columns)
     ax.legend(handles=marks, ncols=3, loc="center", fontsize=8, title=title, title_fontsize=8)
