@@ -19,7 +19,6 @@ from spadework.null_fields import fit_field, simulate_fields
 from spadework.section_association import Adjustment, ModelInput, adjust, on_lattice
 from spadework.spatial_null import SpatialNull
 
-TESTS = ("published", "depth", "spatial", "mixed")
 LEVEL = 0.05
 
 
@@ -61,7 +60,7 @@ def calibrate(
     numbers = np.bincount(imitated, minlength=len(models))
     fields = np.hstack([simulate_fields(*lattice, *drawn, rng) for drawn in zip(models, numbers, strict=True)])
     alike = [_neighbours(plain, values) for values in (tested.latents, fields)]
-    p = p_values(section, replace(tested, latents=fields), sample, replace(adjustment, permutations=0))
+    p = p_values(section, replace(tested, latents=fields), sample, adjustment)
     rows = []
     for i, j in enumerate(imitated):
         model = models[j]
@@ -80,8 +79,10 @@ def p_values(
     no_covariates = np.empty((len(tested.latents), 0))
     moments = gene_moments(tested.expression, tested.latents, no_covariates, tested.unit)
     naive = np.hstack([fit_model(moments, [j]).log10_p for j in range(tested.latents.shape[1])])
-    further: Columns = adjust(section, tested, sample, adjustment)
-    return {"published": 10.0**naive} | {test: further[f"p_{test}"] for test in TESTS[1:] if f"p_{test}" in further}
+    adjusted: Columns = adjust(section, tested, sample, adjustment)
+    return {"published": 10.0**naive} | {
+        name.removeprefix("p_"): values for name, values in adjusted.items() if name.startswith("p_")
+    }
 
 
 def _neighbours(null: SpatialNull, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -50,7 +50,7 @@ def titles(page: Figure) -> list[str]:
 
 def test_the_calibration_page_draws_a_dot_per_null_latent_and_says_the_verdict(calibration, tmp_path):
     page = calibration_page(calibration, 0.05, "s")
-    left, right = page.axes
+    left = page.axes[0]
     dots = [collection.get_offsets() for collection in left.collections if len(collection.get_offsets()) > 1]
     assert [len(d) for d in dots] == [12, 12, 12]
     np.testing.assert_allclose(

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spadework.calibration import LEVEL, TESTS, verdict
+from spadework.calibration import LEVEL, verdict
 
 _NAMES = {"published": "as published", "depth": "+ depth", "spatial": "+ depth\nand space", "mixed": "mixed\nmodel"}
 _COLOURS = {"published": "#D55E00", "depth": "#E69F00", "spatial": "#0072B2", "mixed": "#56B4E9"}
@@ -25,7 +25,7 @@ def calibration_page(table: pd.DataFrame, fdr: float, heading: str) -> Figure:
         As :func:`spadework.calibration.calibrate` makes it.
     """
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
-    tests = [test for test in TESTS if (table["test"] == test).any()]
+    tests = [test for test in _NAMES if (table["test"] == test).any()]
     _strips(axes[0], table, tests, "share_below_05")
     axes[0].axhline(LEVEL, color="black", lw=0.8, ls="--")
     axes[0].set(title=f"genes with p < {LEVEL} (dashed: as it should be)", ylabel="share of genes", ylim=(0, None))
