@@ -18,7 +18,7 @@ use rule cut_patches as cut_published_patches with:
     params:
         patch=PUBLISHED["patch"],
         channels=lambda w: SAMPLES[w.sample].channels,
-        code=code_id("patch_file", "tissue"),
+        code=code_id("patch_file", "tissue", "perturbations"),
 
 
 use rule encode_patches as encode_published_patches with:

@@ -72,7 +72,7 @@ rule cluster_spade_genes:
         by=pick("association", "headline", "fdr"),
         clusters=pick("expression", "n_pcs", "n_neighbors", "resolution"),
         seed=config["seed"],
-        code=code_id("spade_clusters"),
+        code=code_id("spade_clusters", "headline", "keys"),
     threads: 2
     resources:
         mem_mb=mem_mb(2000, 6),
@@ -129,7 +129,9 @@ rule draw_evidence:
     params:
         dpi=config["figures"]["dpi"],
         fdr=config["association"]["fdr"],
-        code=code_id("figures.calibration", "figures.composition", "figures.clusters", "figures.terms"),
+        code=code_id(
+            "figures.calibration", "figures.composition", "figures.clusters", "figures.terms", "figures.section"
+        ),
     resources:
         mem_mb=1000,
         runtime=30,

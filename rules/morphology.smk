@@ -14,7 +14,7 @@ rule cut_patches:
     params:
         patch=config["patch"],
         channels=lambda w: SAMPLES[w.sample].channels,
-        code=code_id("patch_file", "tissue"),
+        code=code_id("patch_file", "tissue", "perturbations"),
     resources:
         mem_mb=mem_mb(2000, 12),
         runtime=120,

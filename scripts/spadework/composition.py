@@ -13,15 +13,14 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.cluster import KMeans
 
-from spadework.adjusted import Depth, Residuals
+from spadework.adjusted import Residuals
 from spadework.association import benjamini_hochberg
 from spadework.covariates import LOG10_UMI, covariate_matrix
 from spadework.keys import Keys
 from spadework.lattice import array_to_um
-from spadework.section_association import ModelInput, on_lattice
+from spadework.section_association import ModelInput, counts_and_depth, on_lattice
 from spadework.spatial_null import SpatialNull, orthonormal_basis
 
 COMPOSITION = (LOG10_UMI, Keys.TISSUE_FRACTION, Keys.CLUSTER)
@@ -127,9 +126,7 @@ def beyond_composition(
     models = NestedModels(composition, tested.latents, blocks_of_space(um, min(N_FOLDS, section.n_obs // 2), seed))
     lattice = on_lattice(section, sample)
     null = SpatialNull(*lattice, composition).against(tested.latents) if lattice else None
-    depth = Depth(np.log10(section.obs[Keys.TOTAL_COUNTS].to_numpy(float)), residuals)
-    columns = section.var_names.get_indexer(tested.genes.index)
-    counts = sparse.csc_matrix(section.layers[Keys.COUNTS])[:, columns]
+    counts, depth = counts_and_depth(section, tested, residuals)
     parts, log10_p = [], []
     for block in depth.blocks(counts):
         parts.append(models.fit(block))

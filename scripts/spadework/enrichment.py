@@ -8,7 +8,9 @@ Genes of one cell type correlate (0.16 to 0.35 among markers of stroma and immun
 and latents both vary smoothly over a section, so that such a set goes up or down as a whole with any latent.
 Wilcoxon's variance, that of independent genes, is far too small then. The rank test takes the variance from latents
 permuted over the section instead (:mod:`spadework.surrogates`), which meet the same correlations between genes and
-between spots. Over-representation has no such remedy: it takes genes as independent.
+between spots. In that section, with random fields in place of latents (independent spots, ranges of 2 and 5 pitches),
+4 to 6 % of the tests of marker sets had p < 0.05 (24 to 36 % by Wilcoxon's), and 3 to 5 % of the fields had a set
+with FDR < 0.05. Over-representation has no such remedy: it takes genes as independent.
 
 Ranked are the genes' t with a latent, adjusted for depth and at the effective number of spots M of gene and latent::
 
@@ -16,10 +18,11 @@ Ranked are the genes' t with a latent, adjusted for depth and at the effective n
 
 r being the partial correlation with the latent or with its permutation. Of t come the AUC of a set, the probability
 that a gene of it ranks above another gene, and z = Phi^-1(AUC), by its own value and by that of every permutation.
-AUC is bounded: in a set whose AUC scatters with SD 0.2, that of 1 would be 2.5 SD from 1/2 and never significant
-among many sets. z is not, and if what the genes of a set share is Gaussian, z is nearly so. About 0 it has the same
-variance v for latent and permutations, and z / sqrt(v), v the mean square of n permutations, is Student's t on n
-degrees of freedom. p is therefore not bound to 1 / n, and the price of a v from few permutations is in it.
+AUC is bounded: in a set whose AUC scatters with SD 0.2, even an AUC of 1 is 2.5 SD from 1/2 and never significant
+among many sets. z is not bounded, and nearly normal whether the genes of a set share what moves them or not. Under
+the null, z of the latent and of its n permutations have mean 0 and the same variance; z over the root mean square of
+those of the permutations is then Student's t on n degrees of freedom. So p can be less than 1 / n, and allows for a
+variance known from n permutations only.
 """
 
 from __future__ import annotations

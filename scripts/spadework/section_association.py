@@ -22,7 +22,6 @@ from spadework.errors import InputError
 from spadework.keys import Keys
 from spadework.lattice import array_to_um
 from spadework.mixed_model import SpatialMixedModel
-from spadework.null_fields import fit_field
 from spadework.spatial_null import STEPS, SpatialNull, orthonormal_basis
 from spadework.surrogates import PermutedLatents
 
@@ -234,12 +233,19 @@ def adjust(section: ad.AnnData, tested: ModelInput, sample: str, adjustment: Adj
     ValueError
         If depth does not vary, or a latent is a combination of the covariates.
     """
-    columns = section.var_names.get_indexer(tested.genes.index)
-    counts = sparse.csc_matrix(section.layers[Keys.COUNTS])[:, columns]
-    log10_umi = np.log10(section.obs[Keys.TOTAL_COUNTS].to_numpy(float))
+    counts, depth = counts_and_depth(section, tested, adjustment.residuals)
     covariates = covariate_matrix(with_pieces(section, sample), adjustment.covariates, sample)
     spatial = _spatial_tests(section, tested.latents, covariates, adjustment, sample)
-    return associate_adjusted(counts, tested.latents, Depth(log10_umi, adjustment.residuals), covariates, spatial)
+    return associate_adjusted(counts, tested.latents, depth, covariates, spatial)
+
+
+def counts_and_depth(
+    section: ad.AnnData, tested: ModelInput, residuals: Residuals
+) -> tuple[sparse.csc_matrix, Depth]:
+    """Return the raw counts (spots, genes) of the genes tested, and how depth is to be taken out of them."""
+    columns = section.var_names.get_indexer(tested.genes.index)
+    log10_umi = np.log10(section.obs[Keys.TOTAL_COUNTS].to_numpy(float))
+    return sparse.csc_matrix(section.layers[Keys.COUNTS])[:, columns], Depth(log10_umi, residuals)
 
 
 def with_pieces(section: ad.AnnData, sample: str) -> pd.DataFrame:
@@ -286,10 +292,7 @@ def _spatial_tests(
     null = SpatialNull(*lattice, covariates)
     permuted = None
     if adjustment.permutations:
-        fields = [fit_field(*lattice, values) for values in latents.T]
-        permuted = PermutedLatents.draw(
-            latents, fields, *lattice, null.basis, adjustment.permutations, adjustment.seed
-        )
+        permuted = PermutedLatents.draw(latents, *lattice, null.basis, adjustment.permutations, adjustment.seed)
     mixed = SpatialMixedModel(*lattice, covariates) if adjustment.mixed_model else None
     return SpatialTests(null, mixed, permuted)
 
@@ -313,16 +316,13 @@ def permuted_correlations(
     ValueError
         If depth or a latent does not vary.
     """
-    counts = sparse.csc_matrix(section.layers[Keys.COUNTS])
-    counts = counts[:, section.var_names.get_indexer(tested.genes.index)]
-    depth = Depth(np.log10(section.obs[Keys.TOTAL_COUNTS].to_numpy(float)), adjustment.residuals)
+    counts, depth = counts_and_depth(section, tested, adjustment.residuals)
     covariates = covariate_matrix(with_pieces(section, sample), adjustment.covariates, sample)
     basis, lattice = orthonormal_basis(section.n_obs, covariates), on_lattice(section, sample)
     if lattice is None:
         permuted = PermutedLatents.shuffle(tested.latents, basis, n_permutations, adjustment.seed)
     else:
-        fields = [fit_field(*lattice, values) for values in tested.latents.T]
-        permuted = PermutedLatents.draw(tested.latents, fields, *lattice, basis, n_permutations, adjustment.seed)
+        permuted = PermutedLatents.draw(tested.latents, *lattice, basis, n_permutations, adjustment.seed)
     r = np.concatenate([permuted.correlations(block) for block in depth.blocks(counts)], axis=1)
     return {j: pd.DataFrame(of_latent, index=tested.genes.index) for j, of_latent in enumerate(r, 1)}
 

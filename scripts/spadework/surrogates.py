@@ -9,13 +9,12 @@ together; :mod:`spadework.enrichment` makes use of that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spadework.null_fields import FieldModel, simulate_fields
+from spadework.null_fields import fit_field, simulate_fields
 from spadework.spatial_null import MAX_VARIANCE, SpatialTest, t_test, unit_residuals
 
 
@@ -38,17 +37,17 @@ class PermutedLatents:
     def draw(
         cls,
         latents: NDArray[np.float64],
-        models: Sequence[FieldModel],
         cells: NDArray[np.integer],
         step: tuple[float, float],
         basis: NDArray[np.float64],
         n_permutations: int,
         seed: int,
     ) -> PermutedLatents:
-        """Permute latents (n, k), each by fields of its own model."""
+        """Permute latents (n, k), each by fields with its autocorrelation, on a lattice (see :mod:`spatial_null`)."""
         rng = np.random.default_rng(seed)
         permuted = []
-        for values, model in zip(latents.T, models, strict=True):
+        for values in latents.T:
+            model = fit_field(cells, step, values)
             rank = simulate_fields(cells, step, model, n_permutations, rng).argsort(axis=0).argsort(axis=0)
             permuted.append(unit_residuals(basis, np.sort(values)[rank])[0])
         return cls(basis, np.stack(permuted))
@@ -76,8 +75,7 @@ class PermutedLatents:
 
     def test(self, expression: NDArray[np.floating], r: NDArray[np.float64]) -> SpatialTest:
         """Test partial correlations r (genes, k) of expression (n, genes) against those with the permuted latents."""
-        y, _ = unit_residuals(self.basis, expression)
         n, q = self.basis.shape
-        variance = np.column_stack([((y.T @ field) ** 2).mean(axis=1) for field in self.fields])
+        variance = (self.correlations(expression) ** 2).mean(axis=2, dtype=np.float64).T
         variance = np.where(np.isnan(r), np.nan, np.clip(variance, 1 / (n - q), MAX_VARIANCE))
         return t_test(r, 1 + 1 / variance)

@@ -366,7 +366,11 @@ def sheet_columns(sample: Sample) -> dict[str, str]:
 
 def result_parameters(config: dict[str, Any]) -> dict[str, Any]:
     """Return the part of the configuration that results depend on, to be kept with them."""
-    kept = {key: value for key, value in config.items() if key not in ("samples", "figures")}
+    kept = {
+        key: value
+        for key, value in config.items()
+        if key not in ("samples", "calibration", "terms", "stability", "figures")
+    }
     kept["encoder"] = {key: value for key, value in config["encoder"].items() if key != "mirror"}
     return kept
 

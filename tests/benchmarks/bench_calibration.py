@@ -29,7 +29,7 @@ COMPOSITION = ("log10_umi", "patch_tissue_fraction", "cluster")
 class Configuration:
     """One way of testing.
 
-    ``first``: imitate the first latent only, the smoothest as a rule. ``slow``: for real sections only, and a quarter of
+    ``first``: imitate the first latent only, the smoothest as a rule. ``slow``: real sections only, and a quarter of
     the null latents.
     """
 

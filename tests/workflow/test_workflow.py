@@ -406,10 +406,10 @@ def test_the_image_side_is_repeated_under_perturbations(variants: Run) -> None:
         "latents": {"scope": "group"},
         "stability": {"perturbations": ["rotate_180", "shift_right", "stain_weak"]},
     }
-    run = run_workflow(variants.folder, None, overlay, "results/png/dummy/stability/stability.png")
+    run = run_workflow(variants.folder, None, overlay, "results/tiled_tiff/dummy/stability/stability.png")
     assert run.code == 0, run.output
     assert run.jobs()["cut_perturbed_patches"] == 3
-    folder = run.folder / "results/png/dummy/stability"
+    folder = run.folder / "results/tiled_tiff/dummy/stability"
     latents = pd.read_csv(folder / "latents.csv").set_index("run")
     assert set(latents.index) == {"rotate_180", "shift_right", "stain_weak", "colour_texture"}
     # The dummy sees mean colours of thirds of the patch: turned, the thirds change places.
