@@ -20,7 +20,7 @@ from spadework.calibration import calibrate
 from spadework.section_association import Adjustment, ModelInput, read_section, select
 
 FDR = 0.05
-REAL = ("C2", "B4")
+REAL = ("C2", "B4", "C3", "C4", "MOB1", "MOB2", "MOB3")
 DEFAULT = Adjustment(mixed_model=True)
 COMPOSITION = ("log10_umi", "patch_tissue_fraction", "cluster")
 

@@ -33,14 +33,34 @@ def check(sample: str) -> str:
     assert ax.collections, "squidpy drew no spots"
     plt.close(figure)
     figures = sorted(folder.glob("vgg16/figures/*.png"))
-    assert len(figures) == 17
+    assert len(figures) >= 20
+    calibration = pd.read_csv(folder / "vgg16" / "calibration.csv").groupby("test")["share_below_05"].mean()
+    assert 0.03 < calibration["spatial"] < 0.08, calibration  # 24 fields are few
     summary = pd.read_csv(folder / "vgg16" / "latents.csv")
     hits = int(summary["genes_up"].sum() + summary["genes_down"].sum())
     return (
-        f"{sample:5} {adata.n_obs:5} spots {adata.n_vars:6} genes  {hits:6} gene-latent pairs at FDR 5 %, top {gene}"
+        f"{sample:5} {adata.n_obs:5} spots {adata.n_vars:6} genes  {hits:6} pairs at FDR 5 %, top {gene}; "
+        f"p < 0.05 of null latents: {calibration['spatial']:.1%}, as published {calibration['published']:.1%}"
     )
 
 
+def replication(group: str) -> str:
+    """Return the table of a group: rank correlation of effects between sections, by latent."""
+    folder = Path("results/cohort") / group / "vgg16"
+    pairs = pd.read_csv(folder / "replication.csv")
+    pooled = pd.read_csv(folder / "pooled.csv.gz")
+    assert pairs["spearman"].max() > 0.2  # these sections lie on top of each other
+    table = pairs[pairs["discovery"] < pairs["validation"]].pivot(
+        index=["discovery", "validation"], columns="latent", values="spearman"
+    )
+    found = pooled[pooled["fdr"] < 0.05].groupby("latent").size().reindex(table.columns, fill_value=0)
+    return f"\n{group}: rank correlation of effects\n{table.round(2)}\ngenes found in all together: {found.to_dict()}"
+
+
 if __name__ == "__main__":
-    for name in pd.read_csv(sys.argv[1], sep="\t")["sample"]:
+    sheet = pd.read_csv(sys.argv[1], sep="\t")
+    for name in sheet["sample"]:
         print(check(name))
+    for name, members in sheet.groupby("group"):
+        if len(members) > 1:
+            print(replication(str(name)))
