@@ -24,7 +24,7 @@ try:
     targets.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
     INPUTS = targets.all_inputs(SAMPLES, config)
     targets.check_encoders(config)
-    targets.check_evidence(config)
+    targets.check_evidence(config, read_sets=workflow.is_main_process)
     targets.check_engines(config, own_r=OWN_R)
 except SpadeworkError as error:
     raise WorkflowError(str(error)) from None
@@ -40,7 +40,7 @@ wildcard_constraints:
     unit="|".join(map(re.escape, dict.fromkeys([*UNITS.values(), *(f"cohort/{group}" for group in GROUPS)]))),
     group="|".join(map(re.escape, GROUPS)) or "(?!)",
     encoder="|".join(map(re.escape, dict.fromkeys([*ENCODERS, *SECOND]))),
-    perturbation="|".join(map(re.escape, config["stability"]["perturbations"])) or "(?!)",
+    perturbation="|".join(map(re.escape, ["unperturbed", *config["stability"]["perturbations"]])),
     pixel_range="0-1|0-255",
 
 

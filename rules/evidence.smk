@@ -1,4 +1,7 @@
-EVIDENCE = ["calibration", "beyond_composition", "cluster_comparison"] + ["terms"] * bool(config["terms"]["gene_sets"])
+EVIDENCE = ["beyond_composition", "cluster_comparison"]
+EVIDENCE += ["calibration"] * bool(config["calibration"]["n_fields"]) + ["terms"] * bool(config["terms"]["gene_sets"])
+# Permuting every null latent in turn would take hours.
+CALIBRATED = ADJUSTMENT | {"permutations": 0}
 
 
 rule calibrate_tests:
@@ -15,7 +18,7 @@ rule calibrate_tests:
         "benchmarks/{sample}/{encoder}/calibrate_tests.tsv"
     params:
         tested=TESTED,
-        adjustment=ADJUSTMENT,
+        adjustment=CALIBRATED,
         n_fields=config["calibration"]["n_fields"],
         fdr=config["association"]["fdr"],
         code=code_id("calibration"),
@@ -99,7 +102,7 @@ rule enrich_terms:
         "benchmarks/{sample}/{encoder}/enrich_terms.tsv"
     params:
         tested=TESTED,
-        adjustment=ADJUSTMENT,
+        adjustment=CALIBRATED | {"mixed_model": False},
         by=pick("association", "headline", "fdr"),
         size=pick("terms", "min_size", "max_size"),
         code=code_id("enrichment", "section_association"),
@@ -115,7 +118,7 @@ rule enrich_terms:
 rule draw_evidence:
     """Draw what speaks for and against the genes found."""
     input:
-        calibration="results/{sample}/{encoder}/calibration.csv",
+        calibration=["results/{sample}/{encoder}/calibration.csv"] if "calibration" in EVIDENCE else [],
         composition="results/{sample}/{encoder}/beyond_composition.csv.gz",
         clusters="results/{sample}/{encoder}/cluster_comparison.csv",
         terms=["results/{sample}/{encoder}/terms.csv.gz"] if "terms" in EVIDENCE else [],

@@ -39,8 +39,14 @@ use rule associate_genes as associate_shared_latents with:
 rule replicate_sections:
     """Ask whether what one section of a group shows holds in the others, and pool them."""
     input:
-        tables=lambda w: [f"results/cohort/{w.group}/{w.encoder}/{s}/association.parquet" for s in GROUPS[w.group]],
-        latents=lambda w: f"results/cohort/{w.group}/{w.encoder}/{GROUPS[w.group][0]}/latents.h5ad",
+        # With latents.scope: group, the sections' own latents are the shared ones.
+        tables=lambda w: [
+            f"results/{s}/{w.encoder}/association.parquet"
+            if UNITS[s] == f"cohort/{w.group}"
+            else f"results/cohort/{w.group}/{w.encoder}/{s}/association.parquet"
+            for s in GROUPS[w.group]
+        ],
+        features=lambda w: f"results/{GROUPS[w.group][0]}/{w.encoder}/features.h5ad",
     output:
         pairs="results/cohort/{group}/{encoder}/replication.csv",
         pooled="results/cohort/{group}/{encoder}/pooled.csv.gz",

@@ -39,7 +39,11 @@ rule measure_stability:
         manifest="results/{sample}/patches/manifest.parquet",
         association="results/{sample}/{encoder}/association.parquet",
         runs=expand("results/{{sample}}/{{encoder}}/stability/{p}.h5ad", p=config["stability"]["perturbations"]),
-        second=lambda w: [f"results/{w.sample}/{e}/features.h5ad" for e in SECOND if e != w.encoder],
+        second=lambda w: [
+            f"results/{w.sample}/{e}/" + ("features.h5ad" if e in ENCODERS else "stability/unperturbed.h5ad")
+            for e in SECOND
+            if e != w.encoder
+        ],
     output:
         genes="results/{sample}/{encoder}/stability/genes.csv.gz",
         latents="results/{sample}/{encoder}/stability/latents.csv",
@@ -55,7 +59,7 @@ rule measure_stability:
         standardize=config["latents"]["standardize"],
         tested=TESTED,
         design=config["association"]["design"],
-        adjustment=ADJUSTMENT,
+        adjustment=ADJUSTMENT | {"mixed_model": False, "permutations": 0},
         by=pick("association", "headline", "fdr"),
         dpi=config["figures"]["dpi"],
         code=code_id("stability", "figures.stability", "figures.section"),

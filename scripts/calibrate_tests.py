@@ -11,8 +11,6 @@ with logged(snakemake.log[0]):
     i, p, sample = snakemake.input, snakemake.params, snakemake.wildcards.sample
     section = read_section(i.expression, i.manifest)
     tested = select(section, ad.read_h5ad(i.latents), sample, **p.tested)
-    # Permuting every null latent in turn would take hours.
-    adjustment = Adjustment(**p.adjustment | {"permutations": 0})
-    table = calibrate(section, tested, sample, adjustment, n_fields=p.n_fields, fdr=p.fdr)
+    table = calibrate(section, tested, sample, Adjustment(**p.adjustment), n_fields=p.n_fields, fdr=p.fdr)
     with whole_file(snakemake.output[0]) as path:
         table.to_csv(path, index=False, float_format="%.6g")

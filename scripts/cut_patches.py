@@ -9,7 +9,7 @@ with logged(snakemake.log[0]):
 
     from spadework.patch_file import write_patches
     from spadework.patches import check_patch_size, patch_boxes, patch_size_px, section_image
-    from spadework.perturbations import UNPERTURBED, get
+    from spadework.perturbations import PERTURBATIONS, UNPERTURBED
     from spadework.tissue import TissueModel
 
     p, sample = snakemake.params, snakemake.wildcards.sample
@@ -20,8 +20,7 @@ with logged(snakemake.log[0]):
     scaled = section_image(section, sample, p.patch["image"], fullres, p.channels)
     size = patch_size_px(p.patch["um"], p.patch["px"], scaled.um_per_px)
     check_patch_size(size, scaled, sample)
-    name = p.get("perturbation")
-    perturbation = get(name) if name else UNPERTURBED
+    perturbation = PERTURBATIONS[p.get("perturbation", UNPERTURBED.name)]
     boxes = patch_boxes(perturbation.centres(scaled.to_px(section.obsm["spatial"]), size), size)
     with whole_file(snakemake.output.patches) as path:
         manifest = write_patches(

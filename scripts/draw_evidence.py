@@ -17,8 +17,9 @@ with logged(snakemake.log[0]):
     heading = f"{w.sample}: {w.encoder}"
     note = weights_note(ad.read_h5ad(i.features, backed="r").uns["encoder"])
     with resolution(p.dpi):
-        page = calibration_page(pd.read_csv(i.calibration), p.fdr, f"{heading}, calibration of the tests")
-        finish(page, snakemake.output.calibration, note)
+        for calibration in i.calibration:
+            page = calibration_page(pd.read_csv(calibration), p.fdr, f"{heading}, calibration of the tests")
+            finish(page, snakemake.output.calibration, note)
         page = composition_page(pd.read_csv(i.composition), p.fdr, f"{heading}, beyond composition")
         finish(page, snakemake.output.beyond_composition, note)
         page = cluster_comparison(pd.read_csv(i.clusters), f"{heading}, clusters compared")

@@ -23,10 +23,12 @@ with logged(snakemake.log[0]):
             section, reference, features, w.sample,
             standardize=p.standardize, tested=p.tested, design=p.design, adjustment=Adjustment(**p.adjustment),
         )  # fmt: skip
-    genes, latents = stability(table, runs, headline(table, p.by["headline"]), p.by["fdr"], p.threshold)
+    by = headline(table, p.by["headline"])
+    genes, latents = stability(table, runs, by, p.by["fdr"], p.threshold)
     for file, result in ((out.genes, genes), (out.latents, latents), (out.summary, summarise(genes, latents))):
         with whole_file(file) as path:
             result.to_csv(path, index=False, float_format="%.6g")
     with resolution(p.dpi):
         page = stability_page(genes, latents, p.threshold, f"{w.sample}: {w.encoder}, stability")
-        finish(page, out.figure, weights_note(features.uns["encoder"]))
+        note = weights_note(ad.read_h5ad(i.runs[0], backed="r").uns["encoder"])
+        finish(page, out.figure, "\n".join([by.note, note]).strip())

@@ -10,6 +10,4 @@ with logged(snakemake.log[0]):
     features = ad.read_h5ad(snakemake.input.features)
     scores = LatentModel.load(snakemake.input.model).project(features.X)[:, : snakemake.params.n_latents]
     with whole_file(snakemake.output[0]) as path:
-        ad.AnnData(obs=features.obs[[]], obsm={"pca": scores}, uns={"encoder": features.uns["encoder"]}).write_h5ad(
-            path
-        )
+        ad.AnnData(obs=features.obs[[]], obsm={"pca": scores}).write_h5ad(path)

@@ -23,7 +23,7 @@ with logged(snakemake.log[0]):
     heading = f"{w.group}: {w.encoder} latents of {', '.join(fitted)}"
     if p.held_out:
         heading += f", applied to {', '.join(p.held_out)}"
-    encoder = ad.read_h5ad(snakemake.input.latents, backed="r").uns["encoder"]
+    encoder = ad.read_h5ad(snakemake.input.features, backed="r").uns["encoder"]
     with resolution(p.dpi):
         page = replication_page(tables, pairs, pooled, by, p.by["fdr"], heading)
         finish(page, out.figure, "\n".join([by.note, weights_note(encoder)]).strip())

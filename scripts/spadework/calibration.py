@@ -20,6 +20,8 @@ from spadework.section_association import Adjustment, ModelInput, adjust, on_lat
 from spadework.spatial_null import SpatialNull
 
 LEVEL = 0.05
+# Null latents tested together: some hundred would need all memory there is.
+_AT_A_TIME = 50
 
 
 def calibrate(
@@ -51,7 +53,7 @@ def calibrate(
     columns = ["field", "imitates", "range_pitches", "nugget", "neighbours_latent", "neighbours_field"]
     columns += ["test", "genes", "share_below_05", "found"]
     lattice = on_lattice(section, sample)
-    if lattice is None or n_fields == 0:
+    if lattice is None:
         return pd.DataFrame(columns=columns)
     plain = SpatialNull(*lattice)
     models = [fit_field(*lattice, values) for values in tested.latents.T]
@@ -60,15 +62,15 @@ def calibrate(
     numbers = np.bincount(imitated, minlength=len(models))
     fields = np.hstack([simulate_fields(*lattice, *drawn, rng) for drawn in zip(models, numbers, strict=True)])
     alike = [_neighbours(plain, values) for values in (tested.latents, fields)]
-    p = p_values(section, replace(tested, latents=fields), sample, adjustment)
     rows = []
-    for i, j in enumerate(imitated):
-        model = models[j]
-        known = [i + 1, j + 1, model.range_, model.nugget, alike[0][j], alike[1][i]]
-        for test, values in p.items():
-            of_field = values[np.isfinite(values[:, i]), i]
-            found = int((benjamini_hochberg(of_field[:, None]) < fdr).sum())
-            rows.append([*known, test, len(of_field), float((of_field < LEVEL).mean()), found])
+    for start in range(0, n_fields, _AT_A_TIME):
+        part = fields[:, start : start + _AT_A_TIME]
+        for test, p in p_values(section, replace(tested, latents=part), sample, adjustment).items():
+            for i, of_field in enumerate(p.T, start):
+                j, of_field = imitated[i], of_field[np.isfinite(of_field)]
+                found = int((benjamini_hochberg(of_field[:, None]) < fdr).sum())
+                known = [i + 1, j + 1, models[j].range_, models[j].nugget, alike[0][j], alike[1][i]]
+                rows.append([*known, test, len(of_field), float((of_field < LEVEL).mean()), found])
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -94,7 +96,7 @@ def _neighbours(null: SpatialNull, values: NDArray[np.float64]) -> NDArray[np.fl
 def verdict(table: pd.DataFrame, fdr: float) -> str:
     """Say in a sentence what the published test and the spatial one make of null latents."""
     if table.empty:
-        return "No lattice, or too few spots: calibration cannot be shown, and there is no spatial test."
+        return "No lattice, or too few spots: there is no spatial test, and calibration cannot be shown."
     n = table["field"].nunique()
 
     def says(test: str) -> str:

@@ -69,7 +69,7 @@ class NestedModels:
         # An orthonormal basis: columns of any unit and collinear ones are the same to what follows.
         self._bases = [orthonormal_basis(n, design) for design in designs]
         self._folds = [fold == f for f in np.unique(fold)]
-        self._predict = [[basis[out] @ np.linalg.pinv(basis[~out]) for out in self._folds] for basis in self._bases]
+        self._fits = [[np.linalg.pinv(basis[~out]) for out in self._folds] for basis in self._bases]
 
     def fit(self, values: NDArray[np.float64]) -> Nested:
         """Fit to values (n, genes)."""
@@ -81,11 +81,11 @@ class NestedModels:
         predicted = [
             1
             - sum(
-                ((values[out] - predict @ values[~out]) ** 2).sum(axis=0)
-                for out, predict in zip(self._folds, model, strict=True)
+                ((values[out] - basis[out] @ (fit @ values[~out])) ** 2).sum(axis=0)
+                for out, fit in zip(self._folds, fits, strict=True)
             )
             / np.where(np.isnan(total), np.nan, around_others)
-            for model in self._predict
+            for basis, fits in zip(self._bases, self._fits, strict=True)
         ]
         with np.errstate(divide="ignore", invalid="ignore"):
             partial = (large - small) / (1 - small)

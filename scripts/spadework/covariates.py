@@ -53,11 +53,14 @@ def covariate_matrix(obs: pd.DataFrame, names: Sequence[str], sample: str) -> ND
                 remedy="correct association.covariates",
             )
         values = known[name]
-        if values.isna().any() or (pd.api.types.is_float_dtype(values) and not np.isfinite(values).all()):
+        missing = values.isna()
+        if pd.api.types.is_float_dtype(values):
+            missing |= ~np.isfinite(values)
+        if missing.any():
             raise InputError(
                 sample,
                 None,
-                found=f"no value of the covariate {name} in {int(values.isna().sum())} of {len(values)} spots",
+                found=f"no value of the covariate {name} in {int(missing.sum())} of {len(values)} spots",
                 expected="a value in every spot",
                 remedy=f"take {name} out of association.covariates",
             )

@@ -42,6 +42,7 @@ from scipy.stats import t as student
 from spadework.errors import InputError
 from spadework.headline import Headline
 from spadework.readers.matrix import open_by_content
+from spadework.section import unversioned
 
 OVER_REPRESENTATION, RANK = "over-representation", "rank"
 UP, DOWN = "up", "down"
@@ -54,7 +55,6 @@ COLUMNS = (
     *("expected", "ratio", "auc", "p", "fdr", "genes"),
 )
 _GMT = "lines of tab-separated cells: name of the set, description, genes"
-_VERSION = r"^(ENS[A-Z]*\d{11})\.\d+$"
 
 
 def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
@@ -138,7 +138,7 @@ def match_genes(sets: dict[str, frozenset[str]], genes: pd.DataFrame, collection
     pairs = pd.DataFrame({"gene": list(sets.values())}).explode("gene").rename_axis("set").reset_index()
     by_symbol, by_id = (
         _members(len(sets), pairs.assign(gene=wanted), there)
-        for wanted, there in ((pairs["gene"], symbols), (_unversioned(pairs["gene"]), _unversioned(ids)))
+        for wanted, there in ((pairs["gene"], symbols), (unversioned(pairs["gene"]), unversioned(ids)))
     )
     members = max(by_symbol, by_id, key=_n_matched)
     n_in_sets = pairs["gene"].nunique()
@@ -153,10 +153,6 @@ def match_genes(sets: dict[str, frozenset[str]], genes: pd.DataFrame, collection
             remedy="use gene sets of the same species and kind of identifier (upper and lower case count)",
         )
     return members
-
-
-def _unversioned(identifiers: pd.Series) -> pd.Series:
-    return identifiers.str.replace(_VERSION, r"\1", regex=True)
 
 
 def _members(n_sets: int, pairs: pd.DataFrame, identifiers: pd.Series) -> sparse.csr_matrix:

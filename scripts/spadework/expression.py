@@ -14,6 +14,7 @@ from spadework.clustering import categorical
 from spadework.errors import InputError
 from spadework.job import without_tensorflow
 from spadework.keys import Keys
+from spadework.section import unversioned
 
 log = logging.getLogger("spadework")
 
@@ -79,10 +80,7 @@ def is_mitochondrial(var: pd.DataFrame, species: str) -> np.ndarray:
     """
     if species and species not in MITOCHONDRIAL_PREFIX:
         raise ValueError(f"species {species!r}; known are {', '.join(MITOCHONDRIAL_PREFIX)}")
-    names, ids = (
-        var[Keys.GENE_NAME].astype(str),
-        var[Keys.GENE_IDS].astype(str).str.replace(r"\.\d+$", "", regex=True),
-    )
+    names, ids = var[Keys.GENE_NAME].astype(str), unversioned(var[Keys.GENE_IDS])
     found = np.zeros(len(var), bool)
     for candidate in [species] if species else MITOCHONDRIAL_PREFIX:
         found |= names.str.lower().str.startswith(MITOCHONDRIAL_PREFIX[candidate].lower()).to_numpy()

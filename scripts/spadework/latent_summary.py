@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from spadework.headline import Which, headline
 from spadework.job import without_tensorflow
-
-NEIGHBOURS = {"hexagonal": 6, "square": 4, "checkerboard": 4, "none": 6}
+from spadework.lattice import NEIGHBOURS
 
 
 def morans_i(values: NDArray[np.floating], positions: NDArray[np.floating], n_neighbors: int) -> NDArray[np.float64]:

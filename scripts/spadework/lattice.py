@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 # What Space Ranger's spot_diameter_fullres stands for on most Visium slides (70 µm on early ones).
 NOMINAL_SPOT_UM = 65.0
 
+# Nearest neighbours of a spot.
+NEIGHBOURS = {"hexagonal": 6, "square": 4, "checkerboard": 4, "none": 6}
+
 LatticeKind = Literal["hexagonal", "square", "checkerboard", "none"]
 
 

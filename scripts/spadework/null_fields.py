@@ -80,8 +80,8 @@ class FieldModel:
 def fit_field(cells: NDArray[np.integer], step: tuple[float, float], latent: NDArray[np.floating]) -> FieldModel:
     """Fit the correlation of the field that a latent is a sample of.
 
-    Covariates have no place here: the field is to resemble the latent itself, and is adjusted for covariates where
-    the latent is. Scale and mean of the latent do not matter. In a latent without autocorrelation the nugget is 1
+    Covariates have no place here: the field is to resemble what it is given, be it a latent or what covariates leave
+    of one. Scale and mean of the latent do not matter. In a latent without autocorrelation the nugget is 1
     (the range then means nothing), or the smooth part small or of short range.
 
     Parameters

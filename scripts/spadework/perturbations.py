@@ -84,6 +84,7 @@ UNPERTURBED = Perturbation("unperturbed")
 PERTURBATIONS: dict[str, Perturbation] = {
     p.name: p
     for p in (
+        UNPERTURBED,
         # np.rot90 turns anticlockwise as one sees the patch.
         *(Perturbation(f"rotate_{90 * k}", transform=partial(np.rot90, k=k)) for k in (1, 2, 3)),
         Perturbation("flip_horizontal", transform=np.fliplr),
@@ -103,16 +104,3 @@ PERTURBATIONS: dict[str, Perturbation] = {
         ),
     )
 }
-
-
-def get(name: str) -> Perturbation:
-    """Return a perturbation.
-
-    Raises
-    ------
-    ValueError
-        If there is none of this name.
-    """
-    if name not in PERTURBATIONS:
-        raise ValueError(f"no perturbation is called {name!r}; there are {', '.join(PERTURBATIONS)}")
-    return PERTURBATIONS[name]

@@ -32,6 +32,7 @@ from scipy.stats import t as student
 
 from spadework.association import benjamini_hochberg, fit_prior, posterior_variance, two_sided_log10_p
 from spadework.headline import Headline
+from spadework.section import unversioned
 
 # What random_effects pools: the only effect whose effective number of spots is known.
 EFFECT, ESS = "r_depth", "ess"
@@ -39,7 +40,6 @@ EFFECT, ESS = "r_depth", "ess"
 TOP = 100
 # A gene that is the latent itself keeps a finite z.
 _LARGEST_R = 1 - 1e-12
-_ENSEMBL_VERSION = r"^(ENS[A-Z]*\d+)\.\d+$"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def align(tables: dict[str, pd.DataFrame], columns: list[str]) -> Aligned:
 def _keys(tables: dict[str, pd.DataFrame]) -> list[pd.Series]:
     """Return what the genes of each table are joined by."""
     names = [table["gene"].astype(str) for table in tables.values()]
-    ids = [table["gene_id"].astype(str).str.replace(_ENSEMBL_VERSION, r"\1", regex=True) for table in tables.values()]
+    ids = [unversioned(table["gene_id"]) for table in tables.values()]
     shared_names, shared_ids = _n_shared(names), _n_shared(ids)
     if shared_names == shared_ids == 0:
         examples = ", ".join(f"{section} has {list(name[:2])}" for section, name in zip(tables, names, strict=True))

@@ -22,6 +22,8 @@ ANALYTIC_THETA = 100.0
 _MAX_ROUNDS = 50
 _TOLERANCE = 1e-8
 _LARGEST_STEP = 2.0
+# Changes the steps, not where they end.
+_RIDGE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def fit_negative_binomial(counts: NDArray[np.number], covariates: NDArray[np.flo
         theta = np.where(excess > 0, (mean**2).sum(axis=0) / excess, MAX_THETA)
     theta = np.where(counted, np.minimum(theta, MAX_THETA), MAX_THETA)
     beta, mean = _score(y, x, beta, theta, counted)
-    residuals = np.where(counted, (y - mean) / np.sqrt(mean + mean**2 / theta), 0.0)
+    deviation = np.sqrt(np.maximum(mean + mean**2 / theta, np.finfo(float).tiny))
+    residuals = np.where(counted, (y - mean) / deviation, 0.0)
     beta[:, ~counted] = np.nan
     return NegativeBinomialFit(theta, beta.T, residuals)
 
@@ -99,6 +102,8 @@ def _score(
         shrink = 1 + mu / (theta if np.ndim(theta) == 0 else np.asarray(theta)[active])
         gradient = x.T @ ((y[:, active] - mu) / shrink)
         information = (products.T @ (mu / shrink)).T.reshape(-1, k, k)
+        # A gene found in the deepest spot alone has its maximum at infinity and no information left on the way there.
+        information += _RIDGE * np.trace(information, axis1=1, axis2=2)[:, None, None] * np.eye(k)
         step = np.clip(np.linalg.solve(information, gradient.T[..., None])[..., 0].T, -_LARGEST_STEP, _LARGEST_STEP)
         beta[:, active] += step
         mean[:, active] = np.exp(np.minimum(x @ beta[:, active], 50))

@@ -86,6 +86,11 @@ class Section:
         return self.positions[["x", "y"]].to_numpy(float)
 
 
+def unversioned(identifiers: pd.Series) -> pd.Series:
+    """Take the version off Ensembl ids (``ENSG00000141510.18``); everything else stays."""
+    return identifiers.astype(str).str.replace(r"^(ENS[A-Z]*\d{11})\.\d+$", r"\1", regex=True)
+
+
 def unique_gene_names(sample: str, file: Path, genes: pd.DataFrame) -> pd.Index:
     """Name genes so that none is lost: the symbol, or ``symbol_id`` where two genes share a symbol.
 

@@ -17,8 +17,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from spadework.clustering import cluster
 from spadework.headline import Headline
-from spadework.latent_summary import NEIGHBOURS
 from spadework.latents import fit_latents
+from spadework.lattice import NEIGHBOURS
 
 UNLABELLED = "unlabelled"
 # Silhouettes need all pairs of spots.
@@ -61,10 +61,16 @@ def spade_genes(table: pd.DataFrame, by: Headline, *, n_genes: int, fdr: float) 
 
 
 def random_genes(table: pd.DataFrame, chosen: list[str], seed: int) -> list[str]:
-    """Draw as many other tested genes (fewer, where there are not enough): what any genes would have given."""
-    others = np.setdiff1d(table["gene"].unique().astype(str), chosen)
-    drawn = np.random.default_rng(seed).permutation(others)[: len(chosen)]
-    return drawn.tolist()
+    """Draw as many other tested genes of like expression: what any genes as well measured would have given.
+
+    Genes are drawn within tenths by ``mean_expression``; fewer, where a tenth has no others left.
+    """
+    genes = table.drop_duplicates("gene").set_index("gene")["mean_expression"].rank(method="first", pct=True)
+    tenth = np.ceil(10 * genes)
+    wanted = tenth.loc[chosen].value_counts()
+    others = tenth.drop(chosen).sample(frac=1, random_state=seed)
+    drawn = others[others.groupby(others).cumcount() < others.map(wanted).fillna(0)]
+    return drawn.index.tolist()
 
 
 def cluster_spade(

@@ -94,7 +94,8 @@ def repeat(
     standardize
         As in :func:`spadework.latents.fit_sections`.
     tested
-        Arguments of :func:`spadework.section_association.select`.
+        Arguments of :func:`spadework.section_association.select`. All latents of the repeat are tested, as any of
+        them may be the match of one that the reference tests.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def repeat(
     scores = fit_sections({sample: features}, k, k, standardize).project(features.X)
     latents = ad.AnnData(obs=features.obs[[]], obsm={"pca": scores})
     match = match_latents(*(a[section.obs_names].obsm["pca"] for a in (reference, latents)))
-    chosen = select(section, latents, sample, **tested)
+    chosen = select(section, latents, sample, **tested | {"n_latents": None})
     return associate_section(section, chosen, sample, design=design, adjustment=adjustment), match
 
 

@@ -27,11 +27,11 @@ class PermutedLatents:
     basis
         (n, q) float64, orthonormal: intercept and covariates.
     fields
-        (k, n, permutations) float64 unit residuals of the permuted latents.
+        (k, n, permutations) float32 unit residuals, single precision for memory of the permuted latents.
     """
 
     basis: NDArray[np.float64]
-    fields: NDArray[np.float64]
+    fields: NDArray[np.float32]
 
     @classmethod
     def draw(
@@ -43,23 +43,27 @@ class PermutedLatents:
         n_permutations: int,
         seed: int,
     ) -> PermutedLatents:
-        """Permute latents (n, k), each by fields with its autocorrelation, on a lattice (see :mod:`spatial_null`)."""
+        """Permute what the covariates leave of latents (n, k), by fields with its autocorrelation, on a lattice.
+
+        The latents themselves can be far smoother than what is tested, or far rougher: one that follows depth, say.
+        """
         rng = np.random.default_rng(seed)
         permuted = []
-        for values in latents.T:
+        for values in unit_residuals(basis, latents)[0].T:
             model = fit_field(cells, step, values)
             rank = simulate_fields(cells, step, model, n_permutations, rng).argsort(axis=0).argsort(axis=0)
-            permuted.append(unit_residuals(basis, np.sort(values)[rank])[0])
+            permuted.append(unit_residuals(basis, np.sort(values)[rank])[0].astype(np.float32))
         return cls(basis, np.stack(permuted))
 
     @classmethod
     def shuffle(
         cls, latents: NDArray[np.float64], basis: NDArray[np.float64], n_permutations: int, seed: int
     ) -> PermutedLatents:
-        """Permute latents (n, k) at random, where spots are taken as independent."""
+        """Permute what the covariates leave of latents (n, k) at random, where spots are taken as independent."""
         rng = np.random.default_rng(seed)
-        copies = np.repeat(latents.T[:, :, None], n_permutations, axis=2)
-        return cls(basis, np.stack([unit_residuals(basis, rng.permuted(copy, axis=0))[0] for copy in copies]))
+        copies = np.repeat(unit_residuals(basis, latents)[0].T[:, :, None], n_permutations, axis=2)
+        permuted = [unit_residuals(basis, rng.permuted(copy, axis=0))[0].astype(np.float32) for copy in copies]
+        return cls(basis, np.stack(permuted))
 
     def correlations(self, expression: NDArray[np.floating]) -> NDArray[np.float32]:
         """Correlate expression (n, genes) with the permuted latents, given the covariates.
@@ -67,11 +71,12 @@ class PermutedLatents:
         Returns
         -------
         numpy.ndarray
-            (k, genes, permutations) float32, single precision for memory; 0 for genes that the covariates explain.
+            (k, genes, permutations) float32; 0 for genes that the covariates explain.
         """
         y, varies = unit_residuals(self.basis, expression)
         y[:, ~varies] = 0
-        return np.stack([(y.T @ field).astype(np.float32) for field in self.fields])
+        y = y.astype(np.float32)
+        return np.stack([y.T @ field for field in self.fields])
 
     def test(self, expression: NDArray[np.floating], r: NDArray[np.float64]) -> SpatialTest:
         """Test partial correlations r (genes, k) of expression (n, genes) against those with the permuted latents."""

@@ -15,7 +15,7 @@ from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
 from spadework.images import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
-from spadework.perturbations import PERTURBATIONS
+from spadework.perturbations import PERTURBATIONS, UNPERTURBED
 from spadework.readers.locate import locate
 from spadework.samples import Sample, groups
 
@@ -29,14 +29,15 @@ _PER_ENCODER = (
     "figures/volcano.png",
     "figures/variance.png",
     "beyond_composition.csv.gz",
-    "calibration.csv",
     "cluster_comparison.csv",
     "figures/beyond_composition.png",
-    "figures/calibration.png",
     "figures/cluster_comparison.png",
 )
+_CALIBRATION = ("calibration.csv", "figures/calibration.png")
 _TERMS = ("terms.csv.gz", "figures/terms.png")
 _PER_GROUP = ("replication.csv", "pooled.csv.gz", "replication.png")
+# Fewer permutations do not tell how much a correlation scatters: with 10, 8 % of null tests have p < 0.05.
+MIN_PERMUTATIONS = 100
 R_ENGINES = ("seurat", "limma")
 # What a rule of the schema asks for, in words.
 _WORDS = {
@@ -61,7 +62,8 @@ def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[st
     published = config["figures"]["published"]
     per_latent = _PER_LATENT + _PUBLISHED_PER_LATENT * published
     per_encoder = [
-        *_PER_ENCODER + _PUBLISHED * published + _TERMS * bool(config["terms"]["gene_sets"]),
+        *_PER_ENCODER + _PUBLISHED * published,
+        *_CALIBRATION * bool(config["calibration"]["n_fields"]) + _TERMS * bool(config["terms"]["gene_sets"]),
         *(name.format(k=k) for name in per_latent for k in latents),
     ]
     outputs = []
@@ -147,7 +149,8 @@ def check_samples(samples: dict[str, Sample], sheet: str, schema: Path) -> None:
     validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
     problems = []
     for name, s in samples.items():
-        row = {"sample": name, "path": str(s.path), "platform": s.platform, "species": s.species} | s.extra
+        row = {"sample": name, "path": str(s.path), "platform": s.platform, "species": s.species, "group": s.group}
+        row |= s.extra
         for error in validator.iter_errors(row):
             found = f"{'.'.join(map(str, error.absolute_path))}: {error.instance}"
             expected = f"{_WORDS.get(str(error.validator), error.validator)} {error.validator_value}"
@@ -192,14 +195,28 @@ def check_encoders(config: dict[str, Any]) -> None:
             )
 
 
-def check_evidence(config: dict[str, Any]) -> None:
-    """Check gene sets, perturbations and the second encoder before anything runs.
+def check_evidence(config: dict[str, Any], *, read_sets: bool) -> None:
+    """Check gene sets, permutations, perturbations and the second encoder before anything runs.
+
+    Parameters
+    ----------
+    read_sets
+        Read the files of gene sets, too; once is enough.
 
     Raises
     ------
     InputError
-        If a file is not there, or a name is unknown.
+        If a file is not there or no GMT, a name is unknown, or settings do not go together.
     """
+    permutations = config["association"]["permutations"]
+    if 0 < permutations < MIN_PERMUTATIONS:
+        raise InputError(
+            "config",
+            None,
+            found=f"association.permutations: {permutations}",
+            expected=f"0, or at least {MIN_PERMUTATIONS}: fewer do not tell how much correlations scatter",
+            remedy="set association.permutations: 200",
+        )
     for path in map(Path, config["terms"]["gene_sets"]):
         if not path.is_file():
             raise InputError(
@@ -209,6 +226,10 @@ def check_evidence(config: dict[str, Any]) -> None:
                 expected="a GMT file of gene sets",
                 remedy="correct terms.gene_sets; config/README.md says where to get such files",
             )
+        if read_sets:
+            from spadework.enrichment import read_gmt  # takes as long to import as all the rest
+
+            read_gmt(path)
     if config["terms"]["min_size"] > config["terms"]["max_size"]:
         raise InputError(
             "config",
@@ -217,17 +238,28 @@ def check_evidence(config: dict[str, Any]) -> None:
             expected="room between the two",
             remedy="lower terms.min_size or raise terms.max_size",
         )
-    unknown = [name for name in config["stability"]["perturbations"] if name not in PERTURBATIONS]
+    known = [name for name in PERTURBATIONS if name != UNPERTURBED.name]
+    unknown = [name for name in config["stability"]["perturbations"] if name not in known]
     if unknown:
         raise InputError(
             "config",
             None,
             found=f"the perturbation {unknown[0]!r}",
-            expected=f"one of {', '.join(PERTURBATIONS)}",
+            expected=f"one of {', '.join(known)}",
             remedy="correct stability.perturbations",
         )
-    if config["stability"]["second_encoder"]:
-        registry.check(config["stability"]["second_encoder"], config["patch"]["output_px"])
+    second, names = config["stability"]["second_encoder"], config["encoder"]["names"]
+    if second:
+        registry.check(second, config["patch"]["output_px"])
+        own_file = config["encoder"]["weights"] not in ("imagenet", "seeded")
+        if second not in names and registry.needs_weights(second) and own_file:
+            raise InputError(
+                "config",
+                None,
+                found=f"stability.second_encoder: {second} with a weights file that is another network's",
+                expected="a second encoder without weights, such as colour_texture",
+                remedy="correct stability.second_encoder, or set it to null",
+            )
 
 
 def check_engines(config: dict[str, Any], *, own_r: bool) -> None:

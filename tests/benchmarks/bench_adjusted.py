@@ -19,7 +19,7 @@ from spadework.spatial_null import STEPS, SpatialNull
 
 LATENTS, DENSITY = 6, 0.26
 HEXAGONAL = ((78, 128), STEPS["hexagonal"])
-SQUARES = (32, 50, 71, 100, 141, 224)  # of bins: 1,024 to 50,176 spots
+SQUARES = (32, 50, 71, 100, 150, 232)  # edges, bins
 GENES_BY_SIZE = 300
 
 
@@ -29,7 +29,7 @@ def section(shape: tuple[int, int], step: tuple[float, float], genes: int) -> tu
     row, column = (index.ravel() for index in np.indices(shape))
     hexagonal = step[1] != step[0]
     centre = np.hypot((row - shape[0] / 2) / shape[0], (column - shape[1] / 2) / shape[1])
-    keep = (centre < 0.6) & (~hexagonal | ((row + column) % 2 == 0))
+    keep = (centre < 0.6) & ((row + column) % 2 == 0 if hexagonal else True)
     cells = np.column_stack([row, column])[keep]
     cells = cells[:4000] if hexagonal else cells
     latents = simulate_fields(cells, step, FieldModel("exponential", 5, 0.2), LATENTS, rng)

@@ -181,3 +181,17 @@ def test_without_covariates_there_is_only_the_intercept(section):
     np.testing.assert_allclose(ours["r_depth"], expected, atol=1e-12)
     assert np.isnan(ours["p_spatial"]).all()
     assert "p_mixed" not in ours
+
+
+@pytest.mark.parametrize("n", [60, 200, 1000])
+@pytest.mark.parametrize("end", ["deepest", "shallowest"])
+def test_a_gene_in_the_deepest_or_shallowest_spot_alone_harms_no_other(n, end):
+    rng = np.random.default_rng(3)
+    z = stats.zscore(np.sort(rng.normal(size=n)))[:, None]
+    counts = rng.poisson(2, (n, 3))
+    counts[:, 1] = 0
+    counts[-1 if end == "deepest" else 0, 1] = 1
+    fit = fit_negative_binomial(counts, z)
+    assert np.isfinite(fit.residuals).all()
+    expected = fit_negative_binomial(counts[:, [0, 2]], z).residuals
+    np.testing.assert_allclose(fit.residuals[:, [0, 2]], expected, atol=1e-9)

@@ -8,7 +8,7 @@ from skimage.color import combine_stains, rgb_from_hed
 
 from spadework.images import ArrayImage
 from spadework.patches import cut_patches, patch_boxes
-from spadework.perturbations import BRIGHTNESS, PERTURBATIONS, SHIFT, STAIN, UNPERTURBED, get, restain
+from spadework.perturbations import BRIGHTNESS, PERTURBATIONS, SHIFT, STAIN, UNPERTURBED, restain
 
 EDGE = 12
 # Ruifrok & Johnston's table: what a unit of haematoxylin, of eosin and of the rest takes from red, green and blue.
@@ -37,30 +37,30 @@ def amounts_in(pixels: np.ndarray) -> np.ndarray:
 
 def test_all_perturbations_are_there():
     shifts = {f"shift_{side}" for side in ("left", "right", "up", "down")}
-    assert set(PERTURBATIONS) == {*TURNS, *shifts, *FACTORS}
-    assert all(get(name).name == name for name in PERTURBATIONS)
+    assert set(PERTURBATIONS) == {UNPERTURBED.name, *TURNS, *shifts, *FACTORS}
+    assert all(PERTURBATIONS[name].name == name for name in PERTURBATIONS)
     assert (SHIFT, STAIN, BRIGHTNESS) == (0.1, 0.1, 0.02)
 
 
 def test_an_unknown_name_is_answered_by_the_known_ones():
     with pytest.raises(ValueError, match=r"'rotate_45'.*rotate_90.*stain_strong"):
-        get("rotate_45")
+        PERTURBATIONS["rotate_45"]
 
 
 @pytest.mark.parametrize("name", sorted(PERTURBATIONS))
 def test_a_patch_stays_a_patch_and_the_original_is_left_alone(name, patch):
     before = patch.copy()
-    changed = get(name).transform(patch)
+    changed = PERTURBATIONS[name].transform(patch)
     assert changed.dtype == np.uint8
     assert changed.shape == patch.shape
     np.testing.assert_array_equal(patch, before)
 
 
-@pytest.mark.parametrize("name", sorted(PERTURBATIONS))
+@pytest.mark.parametrize("name", sorted({*PERTURBATIONS} - {UNPERTURBED.name}))
 def test_each_perturbation_does_one_thing(name, patch):
-    same_pixels = np.array_equal(get(name).transform(patch), patch)
+    same_pixels = np.array_equal(PERTURBATIONS[name].transform(patch), patch)
     assert same_pixels == name.startswith("shift")
-    assert (get(name).shift == (0, 0)) != same_pixels
+    assert (PERTURBATIONS[name].shift == (0, 0)) != same_pixels
 
 
 def test_unperturbed_patches_are_as_they_were(patch):
@@ -78,7 +78,7 @@ def test_turned_pixels_are_where_the_indices_say(patch):
         "flip_vertical": lambda i, j: (last - i, j),
     }
     for name, source in from_where.items():
-        changed = get(name).transform(patch)
+        changed = PERTURBATIONS[name].transform(patch)
         for i, j in np.ndindex(EDGE, EDGE):
             np.testing.assert_array_equal(changed[i, j], patch[source(i, j)], err_msg=name)
 
@@ -87,7 +87,7 @@ def test_turns_form_the_group_of_the_square(patch):
     def after(*names: str) -> np.ndarray:
         out = patch
         for name in names:
-            out = get(name).transform(out)
+            out = PERTURBATIONS[name].transform(out)
         return out
 
     np.testing.assert_array_equal(after(*["rotate_90"] * 4), patch)
@@ -112,9 +112,9 @@ def test_boxes_are_shifted_by_a_tenth_of_their_own_width_and_height():
         "shift_down": [[100, 204], [3, -3]],
     }
     for name, moved in expected.items():
-        np.testing.assert_allclose(get(name).centres(centres, size), moved, atol=1e-12, err_msg=name)
-    np.testing.assert_array_equal(get("rotate_90").centres(centres, size), centres)
-    boxes = patch_boxes(get("shift_right").centres(centres, size), size)
+        np.testing.assert_allclose(PERTURBATIONS[name].centres(centres, size), moved, atol=1e-12, err_msg=name)
+    np.testing.assert_array_equal(PERTURBATIONS["rotate_90"].centres(centres, size), centres)
+    boxes = patch_boxes(PERTURBATIONS["shift_right"].centres(centres, size), size)
     np.testing.assert_array_equal(boxes, [[92, 180, 112, 220], [-5, -27, 15, 13]])
 
 
@@ -123,7 +123,7 @@ def test_shifted_patches_show_what_is_to_their_side():
     centres = np.array([[30.0, 30.0]])
 
     def patch_of(name: str | None) -> np.ndarray:
-        at = centres if name is None else get(name).centres(centres, (20, 20))
+        at = centres if name is None else PERTURBATIONS[name].centres(centres, (20, 20))
         return next(iter(cut_patches(image, patch_boxes(at, (20, 20)), 20)))[1]
 
     here = patch_of(None)
@@ -140,7 +140,7 @@ def test_stains_change_by_their_factors(name):
     grid = np.stack(np.meshgrid(np.linspace(0.1, 0.6, 15), np.linspace(0.1, 0.5, 15), indexing="ij"), axis=-1)
     third = np.random.default_rng(2).uniform(-0.05, 0.1, (15, 15, 1))
     patch = stained(np.concatenate([grid, third], axis=-1))
-    changed = get(name).transform(patch)
+    changed = PERTURBATIONS[name].transform(patch)
     unclipped = ((patch > 15) & (patch < 255) & (changed > 15) & (changed < 255)).all(axis=-1)
     assert unclipped.sum() > 100
     before, after = amounts_in(patch[unclipped]), amounts_in(changed[unclipped])
@@ -167,11 +167,11 @@ def test_restained_pixels_equal_pixels_stained_so_from_the_start():
 @pytest.mark.parametrize("name", sorted(FACTORS))
 def test_white_glass_stays_nearly_white(name):
     glass = np.full((8, 8, 3), 255, np.uint8)
-    changed = get(name).transform(glass)
+    changed = PERTURBATIONS[name].transform(glass)
     assert changed.min() >= 249
     assert np.ptp(changed) == 0, "and grey"
     tinted = np.full((8, 8, 3), (244, 240, 241), np.uint8)
-    assert np.abs(get(name).transform(tinted).astype(int) - tinted).max() <= 7
+    assert np.abs(PERTURBATIONS[name].transform(tinted).astype(int) - tinted).max() <= 7
 
 
 def test_factors_of_one_change_no_colour_at_all():
@@ -182,14 +182,14 @@ def test_factors_of_one_change_no_colour_at_all():
 
 def test_more_haematoxylin_is_darker_and_less_is_paler():
     nucleus = stained(np.full((4, 4, 3), [0.6, 0.1, 0.0]))
-    assert (get("stain_strong").transform(nucleus) < nucleus).all()
-    assert (get("stain_weak").transform(nucleus) > nucleus).all()
+    assert (PERTURBATIONS["stain_strong"].transform(nucleus) < nucleus).all()
+    assert (PERTURBATIONS["stain_weak"].transform(nucleus) > nucleus).all()
 
 
 @pytest.mark.parametrize("name", sorted(FACTORS))
 def test_every_pixel_of_a_colour_changes_alike(name, patch):
     # One staining for the whole section: what is around a pixel, and how often it is done, plays no part.
-    transform = get(name).transform
+    transform = PERTURBATIONS[name].transform
     whole = transform(patch)
     np.testing.assert_array_equal(transform(patch[:5, 3:]), whole[:5, 3:])
     np.testing.assert_array_equal(transform(patch), whole)

@@ -393,11 +393,15 @@ def test_the_figure_shows_the_numbers_of_the_table():
     plt.close(figure)
 
 
-def test_random_genes_are_other_tested_genes():
-    table = pd.DataFrame({"latent": [1, 1, 1, 2, 2, 2], "gene": list("abcabc")})
-    drawn = random_genes(table, ["b"], seed=0)
-    assert len(drawn) == 1
-    assert set(drawn) <= {"a", "c"}
-    assert random_genes(table, ["b"], seed=0) == drawn
-    assert len(set(random_genes(table, ["a"], seed=1))) == 1
-    assert random_genes(table, ["a", "b", "c"], seed=0) == []
+def test_random_genes_are_other_tested_genes_of_like_expression():
+    names = [f"g{i:03}" for i in range(200)]
+    level = np.repeat(np.arange(10), 20)
+    table = pd.DataFrame({"latent": np.repeat([1, 2], 200), "gene": names * 2, "mean_expression": np.tile(level, 2)})
+    chosen = [*names[:6], *names[80:83], names[199]]
+    drawn = random_genes(table, chosen, seed=0)
+    assert not set(drawn) & set(chosen)
+    assert sorted(level[int(g[1:])] for g in drawn) == [0] * 6 + [4] * 3 + [9]
+    assert random_genes(table, chosen, seed=0) == drawn
+    assert random_genes(table, chosen, seed=1) != drawn
+    assert len(random_genes(table, names[:15], seed=0)) == 5  # no more of that level are left
+    assert random_genes(table, names, seed=0) == []

@@ -49,6 +49,22 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any], tuple[str, ...]]] = {
         {"terms": {"gene_sets": ["gone.gmt"]}},
         ("config: gone.gmt", "no such file", "a GMT file", "correct terms.gene_sets"),
     ),
+    "gene_sets_of_another_format": (
+        None,
+        {"terms": {"gene_sets": [str(ROOT / "README.md")]}},
+        ("README.md", "GMT"),
+    ),
+    "few_permutations": (
+        None,
+        {"association": {"permutations": 20}},
+        ("association.permutations: 20", "at least 100", "permutations: 200"),
+    ),
+    "group_that_leaves_the_folder": (
+        "sample\tpath\tgroup\ns\t{outs}\t../x\n",
+        {},
+        ("s: samples.tsv", "group: ../x", "text of the form"),
+    ),
+    "no_perturbation": (None, {"stability": {"perturbations": []}}, ("stability.perturbations", "at least 1")),
     "unknown_perturbation": (
         None,
         {"stability": {"perturbations": ["rotate_45"]}},

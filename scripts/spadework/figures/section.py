@@ -61,7 +61,7 @@ def draw_maps(
         title = f"latent {j + 1} ({ratio[j]:.1%} of variance)"
         heading = f"{sample}: {encoder} latent {j + 1}" + (" and its strongest genes" if genes else ", not tested")
         page = maps.latent_with_genes(canvas, latents[:, j], genes, title, heading)
-        finish(page, path, note)
+        finish(page, path, "\n".join([by.note, note]).strip())
 
 
 def top_genes(table: pd.DataFrame, by: Headline, latent: int, n: int) -> list[tuple[str, float]]:
