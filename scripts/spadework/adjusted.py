@@ -113,6 +113,9 @@ def associate_adjusted(
             The same association at the effective number of spots ``ess``; NaN without a lattice.
         ``t_mixed``, ``p_mixed``, ``fdr_mixed``
             Second opinion: spatial mixed model.
+        ``spatial_share``, ``spatial_range``
+            Of the gene, whatever the latent: share of its variance that this model takes for spatial, and the range
+            of that in pitches.
         ``p_permuted``, ``fdr_permuted``, ``ess_permuted``
             Third: effective number of spots from permuted latents.
         ``log10_p_depth``, ``log10_p_spatial``
@@ -139,6 +142,8 @@ def associate_adjusted(
             if spatial.mixed:
                 mixed = spatial.mixed.test(block, latents)
                 part |= {"t_mixed": mixed.t, "p_mixed": mixed.p}
+                for name, values in (("spatial_share", mixed.spatial_share), ("spatial_range", mixed.range_)):
+                    part[name] = np.tile(values[:, None], latents.shape[1])
             if spatial.permuted:
                 permuted = spatial.permuted.test(block, test.r)
                 part |= {"p_permuted": permuted.p, "ess_permuted": permuted.ess}
@@ -159,7 +164,8 @@ def associate_adjusted(
     for test_name in ("depth", "spatial", "mixed", "permuted"):
         if f"p_{test_name}" in columns:
             columns[f"fdr_{test_name}"] = benjamini_hochberg(columns[f"p_{test_name}"])
-    order = [name for name in (*STATISTICS, "log10_p_depth", "log10_p_spatial") if name in columns]
+    further = ("spatial_share", "spatial_range", "log10_p_depth", "log10_p_spatial")
+    order = [name for name in (*STATISTICS, *further) if name in columns]
     return {name: columns[name] for name in order}
 
 

@@ -31,7 +31,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.linalg import eigh
 
 from spadework.association import two_sided_log10_p
@@ -118,7 +117,7 @@ class SpatialMixedModel:
 
     def test(
         self,
-        expression: sparse.csr_matrix | sparse.csc_matrix | NDArray[np.floating],
+        expression: NDArray[np.floating],
         latents: NDArray[np.floating],
         *,
         block: int = 256,
@@ -128,7 +127,7 @@ class SpatialMixedModel:
         Parameters
         ----------
         expression
-            (n, genes), sparse or dense.
+            (n, genes), dense.
         latents
             (n, k).
         block
@@ -147,11 +146,9 @@ class SpatialMixedModel:
         if not varies.all():
             raise ValueError(f"latent {int(np.argmin(varies)) + 1} is constant or a combination of the covariates")
         genes = expression.shape[1]
-        by_gene = expression if isinstance(expression, np.ndarray) else sparse.csc_matrix(expression)
         r, share, range_ = np.empty((genes, values.shape[1])), np.empty(genes), np.empty(genes)
         for start in range(0, genes, block):
-            part = by_gene[:, start : start + block]
-            y, varies = unit_residuals(self.basis, part if isinstance(part, np.ndarray) else part.toarray())
+            y, varies = unit_residuals(self.basis, expression[:, start : start + block])
             where = slice(start, start + block)
             r[where], share[where], range_[where] = self._correlate(y, x)
             r[where][~varies] = share[where][~varies] = range_[where][~varies] = np.nan

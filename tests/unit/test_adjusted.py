@@ -12,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 from spadework import adjusted
 from spadework.adjusted import Depth, SpatialTests, associate_adjusted
+from spadework.mixed_model import SpatialMixedModel
 from spadework.residuals import MAX_THETA, analytic_pearson, fit_negative_binomial
 from spadework.spatial_null import STEPS, SpatialNull
 
@@ -195,3 +196,20 @@ def test_a_gene_in_the_deepest_or_shallowest_spot_alone_harms_no_other(n, end):
     assert np.isfinite(fit.residuals).all()
     expected = fit_negative_binomial(counts[:, [0, 2]], z).residuals
     np.testing.assert_allclose(fit.residuals[:, [0, 2]], expected, atol=1e-9)
+
+
+def test_the_mixed_model_says_of_every_gene_how_spatial_it_is(section):
+    counts, latents, log10_umi, cells = section
+    covariates = log10_umi[:, None]
+    tests = SpatialTests(
+        SpatialNull(cells, STEPS["square"], covariates), SpatialMixedModel(cells, STEPS["square"], covariates)
+    )
+    depth = Depth(log10_umi)
+    ours = associate_adjusted(sparse.csc_matrix(counts), latents, depth, covariates, tests)
+    expected = tests.mixed.test(np.hstack(list(depth.blocks(sparse.csc_matrix(counts)))), latents)
+    np.testing.assert_allclose(ours["p_mixed"], expected.p, rtol=1e-9)
+    for j in range(K):
+        np.testing.assert_array_equal(ours["spatial_share"][:, j], expected.spatial_share)
+        np.testing.assert_array_equal(ours["spatial_range"][:, j], expected.range_)
+    bh = multipletests(expected.p[:, 1], method="fdr_bh")[1]
+    np.testing.assert_allclose(ours["fdr_mixed"][:, 1], bh, rtol=1e-9)
