@@ -132,7 +132,9 @@ rule draw_evidence:
     params:
         dpi=config["figures"]["dpi"],
         fdr=config["association"]["fdr"],
-        code=code_id("figures.calibration", "figures.composition", "figures.clusters", "figures.terms", "figures.section"),
+        code=code_id(
+            "figures.calibration", "figures.composition", "figures.clusters", "figures.terms", "figures.section"
+        ),
     resources:
         mem_mb=1000,
         runtime=30,

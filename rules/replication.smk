@@ -57,6 +57,7 @@ rule replicate_sections:
         "benchmarks/cohort/{group}/{encoder}/replicate_sections.tsv"
     params:
         sections=lambda w: GROUPS[w.group],
+        warning=lambda w: targets.read_twice(GROUPS[w.group], SAMPLES),
         held_out=lambda w: [s for s in GROUPS[w.group] if SAMPLES[s].held_out],
         by=pick("association", "headline", "fdr"),
         dpi=config["figures"]["dpi"],

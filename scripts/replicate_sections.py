@@ -26,4 +26,4 @@ with logged(snakemake.log[0]):
     encoder = ad.read_h5ad(snakemake.input.features, backed="r").uns["encoder"]
     with resolution(p.dpi):
         page = replication_page(tables, pairs, pooled, by, p.by["fdr"], heading)
-        finish(page, out.figure, "\n".join([by.note, weights_note(encoder)]).strip())
+        finish(page, out.figure, "\n".join(filter(None, [p.warning, by.note, weights_note(encoder)])))

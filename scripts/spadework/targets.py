@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from spadework.covariates import KNOWN
 from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
@@ -196,7 +197,7 @@ def check_encoders(config: dict[str, Any]) -> None:
 
 
 def check_evidence(config: dict[str, Any], *, read_sets: bool) -> None:
-    """Check gene sets, permutations, perturbations and the second encoder before anything runs.
+    """Check covariates, gene sets, permutations, perturbations and the second encoder before anything runs.
 
     Parameters
     ----------
@@ -208,6 +209,16 @@ def check_evidence(config: dict[str, Any], *, read_sets: bool) -> None:
     InputError
         If a file is not there or no GMT, a name is unknown, or settings do not go together.
     """
+    for name in config["association"]["covariates"]:
+        if name not in KNOWN:
+            close = get_close_matches(name, KNOWN, n=1)
+            raise InputError(
+                "config",
+                None,
+                found=f"association.covariates: {name}",
+                expected=f"names out of {', '.join(KNOWN)}",
+                remedy=f"did you mean {close[0]}?" if close else "remove it",
+            )
     permutations = config["association"]["permutations"]
     if 0 < permutations < MIN_PERMUTATIONS:
         raise InputError(
@@ -415,6 +426,15 @@ def weights_path(encoder: str, config: dict[str, Any]) -> list[str]:
     if weights == "imagenet":
         return [f"resources/cache/weights/{encoder}/{imagenet_file(encoder).filename}"]
     return [weights]
+
+
+def read_twice(names: list[str], samples: dict[str, Sample]) -> str:
+    """Say which sections are the same data under several names, or nothing: they would confirm each other."""
+    by_path: dict[Path, list[str]] = {}
+    for name in names:
+        by_path.setdefault(samples[name].path.resolve(), []).append(name)
+    same = [" and ".join(group) for group in by_path.values() if len(group) > 1]
+    return f"The same data under several names ({'; '.join(same)}): no replication." if same else ""
 
 
 def latent_unit(sample: Sample, config: dict[str, Any]) -> str:

@@ -8,6 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 
+def _if_there(path: Path, what: str) -> list[str]:
+    return [f"  {path}  {what}"] if path.exists() else []
+
+
 def tour(folder: Path) -> str:
     """Describe a results folder.
 
@@ -33,6 +37,7 @@ def tour(folder: Path) -> str:
             f"  {encoder}/figures/latents.png    image latents over the tissue",
             f"  {encoder}/figures/latent_1.png   a latent and its strongest genes",
             f"  {encoder}/figures/patches_1.png  what the tissue looks like at both ends of it",
+            *_if_there(encoder / "figures/calibration.png", "are the p-values of this section to be believed?"),
             f"  {encoder}/association.csv.gz     every gene against every latent",
             "",
             f"  {encoder.name} latents ({encoder}/latents.csv):",

@@ -138,13 +138,14 @@ def test_constant_genes_are_in_no_chart():
     assert {t.get_text() for t in figure.axes[0].texts} == {"g0", "g1"}
     assert np.isfinite(figure.axes[0].get_xlim()).all()
     plt.close(figure)
-    assert not any(gene.startswith("constant") for gene, _ in top_genes(table, PUBLISHED, 1, 100))
+    assert not any(gene.startswith("constant") for gene, *_ in top_genes(table, PUBLISHED, 1, 100))
 
 
 def test_top_genes_are_those_of_the_test_that_counts():
     table = _table()
-    assert [gene for gene, _ in top_genes(table, PUBLISHED, 1, 2)] == ["g0", "g1"]
-    assert top_genes(table, headline(table, "spatial"), 1, 1) == [("g51", -table["r"].iloc[51])]
+    assert [gene for gene, *_ in top_genes(table, PUBLISHED, 1, 2)] == ["g0", "g1"]
+    by = headline(table, "spatial")
+    assert top_genes(table, by, 1, 1) == [("g51", -table["r"].iloc[51], table[by.fdr].iloc[51])]
 
 
 def test_the_headline_names_its_columns_and_what_to_know():

@@ -54,6 +54,11 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any], tuple[str, ...]]] = {
         {"terms": {"gene_sets": [str(ROOT / "README.md")]}},
         ("README.md", "GMT"),
     ),
+    "misspelt_covariate": (
+        None,
+        {"association": {"covariates": ["log10_umi", "patch_tissue_fractoin"]}},
+        ("association.covariates: patch_tissue_fractoin", "did you mean patch_tissue_fraction?"),
+    ),
     "few_permutations": (
         None,
         {"association": {"permutations": 20}},

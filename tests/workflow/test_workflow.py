@@ -261,7 +261,10 @@ def rules() -> dict[str, tuple[Path, list[str]]]:
     text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     found = {}
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL):
-        code, script = re.search(r"code_id\((.*?)\)", body), re.search(r'"\.\./(scripts/\w+\.(?:py|R))"', body)
+        code, script = (
+            re.search(r"code_id\((.*?)\)", body, re.DOTALL),
+            re.search(r'"\.\./(scripts/\w+\.(?:py|R))"', body),
+        )
         if script:
             found[name] = ROOT / script[1], re.findall(r'"(.*?)"', code[1] if code else "")
     return found
@@ -408,7 +411,8 @@ def test_the_image_side_is_repeated_under_perturbations(variants: Run) -> None:
     }
     run = run_workflow(variants.folder, None, overlay, "results/tiled_tiff/dummy/stability/stability.png")
     assert run.code == 0, run.output
-    assert run.jobs()["cut_perturbed_patches"] == 3
+    # For the second encoder the patches are cut once more as they are.
+    assert run.jobs()["cut_perturbed_patches"] == 4
     folder = run.folder / "results/tiled_tiff/dummy/stability"
     latents = pd.read_csv(folder / "latents.csv").set_index("run")
     assert set(latents.index) == {"rotate_180", "shift_right", "stain_weak", "colour_texture"}

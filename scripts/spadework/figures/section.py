@@ -55,8 +55,8 @@ def draw_maps(
     )
     for j, path in enumerate(latent_files):
         genes = [
-            (f"{gene}  r = {effect:+.2f}", _expression(section, gene))
-            for gene, effect in top_genes(table, by, j + 1, n_genes)
+            (f"{gene}  r = {effect:+.2f}, FDR {rate:.1g}", _expression(section, gene))
+            for gene, effect, rate in top_genes(table, by, j + 1, n_genes)
         ]
         title = f"latent {j + 1} ({ratio[j]:.1%} of variance)"
         heading = f"{sample}: {encoder} latent {j + 1}" + (" and its strongest genes" if genes else ", not tested")
@@ -64,11 +64,11 @@ def draw_maps(
         finish(page, path, "\n".join([by.note, note]).strip())
 
 
-def top_genes(table: pd.DataFrame, by: Headline, latent: int, n: int) -> list[tuple[str, float]]:
-    """Return the n genes most surely associated with a latent, and their effects."""
+def top_genes(table: pd.DataFrame, by: Headline, latent: int, n: int) -> list[tuple[str, float, float]]:
+    """Return the n genes most surely associated with a latent, their effects and false discovery rates."""
     rows = table[(table["latent"] == latent) & table[by.effect].notna() & table[by.log10_p].notna()]
     rows = rows.sort_values(by.log10_p, kind="stable").head(n)
-    return list(zip(rows["gene"], rows[by.effect], strict=True))
+    return list(zip(rows["gene"], rows[by.effect], rows[by.fdr], strict=True))
 
 
 def draw_charts(
