@@ -26,6 +26,8 @@ def _closed():
     """Warnings are errors here: a figure that warns is not done."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # What other tests left open (tifffile, of damaged files) may be collected here.
+        warnings.simplefilter("ignore", ResourceWarning)
         yield
     plt.close("all")
 
