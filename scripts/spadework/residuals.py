@@ -1,9 +1,10 @@
 """What a gene's counts are beyond sequencing depth: Pearson residuals, of regressions or of an analytic model.
 
 Regressions: one per gene, ``log mean = b0 + b1 z``, z the standardised log10 UMI of the spots (and further
-covariates). The dispersion is estimated by moments from the Poisson fit, then the regression is repeated with it: for
-counts with log link and known dispersion iteratively reweighted least squares is Fisher scoring (McCullagh & Nelder
-1989, Generalized Linear Models, chapter 2). Residuals are (y - mu) / sqrt(mu + mu^2 / theta).
+covariates). The dispersion is estimated by moments from the Poisson fit ("Poisson" is theta 10,000 throughout), then
+the regression is repeated with it: for counts with log link and known dispersion iteratively reweighted least squares
+is Fisher scoring (McCullagh & Nelder 1989, Generalized Linear Models, chapter 2). Residuals are
+(y - mu) / sqrt(mu + mu^2 / theta).
 
 Analytic (Lause, Berens & Kobak 2021, Genome Biology 22:258): mu is the gene's share of all counts times the spot's
 counts, theta 100 for all genes.
@@ -72,7 +73,7 @@ def fit_negative_binomial(counts: NDArray[np.number], covariates: NDArray[np.flo
     counted: NDArray[np.bool_] = y.sum(axis=0) > 0
     start = np.zeros((x.shape[1], y.shape[1]))
     start[0, counted] = np.log(y[:, counted].mean(axis=0))
-    beta, mean = _score(y, x, start, np.inf, counted)
+    beta, mean = _score(y, x, start, np.full(y.shape[1], MAX_THETA), counted)
     excess = ((y - mean) ** 2 - mean).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         theta = np.where(excess > 0, (mean**2).sum(axis=0) / excess, MAX_THETA)
@@ -88,7 +89,7 @@ def _score(
     y: NDArray[np.float64],
     x: NDArray[np.float64],
     beta: NDArray[np.float64],
-    theta: NDArray[np.float64] | float,
+    theta: NDArray[np.float64],
     counted: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fisher scoring of all genes at once, until none moves; (coefficients, genes) and (spots, genes) means."""
@@ -99,7 +100,7 @@ def _score(
     mean = np.exp(x @ beta)
     for _ in range(_MAX_ROUNDS):
         mu = mean[:, active]
-        shrink = 1 + mu / (theta if np.ndim(theta) == 0 else np.asarray(theta)[active])
+        shrink = 1 + mu / theta[active]
         gradient = x.T @ ((y[:, active] - mu) / shrink)
         information = (products.T @ (mu / shrink)).T.reshape(-1, k, k)
         # A gene found in the deepest spot alone has its maximum at infinity and no information left on the way there.
