@@ -76,30 +76,35 @@ rule fit_limma:
         "../scripts/fit_limma.R"
 
 
-rule summarise_latents:
-    """Say what each latent goes along with: depth, tissue content, space."""
+rule summarise_association:
+    """Say what each latent goes along with, and cluster the spots by the genes that follow the image."""
     input:
         expression="results/{sample}/expression/expression.h5ad",
         latents="results/{sample}/{encoder}/latents.h5ad",
         manifest="results/{sample}/patches/manifest.parquet",
         association="results/{sample}/{encoder}/association.parquet",
     output:
-        "results/{sample}/{encoder}/latents.csv",
+        latents="results/{sample}/{encoder}/latents.csv",
+        clusters="results/{sample}/{encoder}/spade_clusters.csv",
+        comparison="results/{sample}/{encoder}/cluster_comparison.csv",
     log:
-        "logs/{sample}/{encoder}/summarise_latents.log",
+        "logs/{sample}/{encoder}/summarise_association.log",
     benchmark:
-        "benchmarks/{sample}/{encoder}/summarise_latents.tsv"
+        "benchmarks/{sample}/{encoder}/summarise_association.tsv"
     params:
-        headline=config["association"]["headline"],
-        fdr=config["association"]["fdr"],
-        code=code_id("latent_summary", "keys"),
+        by=pick("association", "headline", "fdr"),
+        n_genes=config["spade_clusters"]["n_genes"],
+        clusters=pick("expression", "n_pcs", "n_neighbors", "resolution"),
+        seed=config["seed"],
+        code=code_id("latent_summary", "spade_clusters", "section_association"),
+    threads: few_threads
     resources:
-        mem_mb=mem_mb(2000, 2),
-        runtime=30,
+        mem_mb=mem_mb(2000, 8),
+        runtime=60,
     conda:
         "../envs/squidpy.yaml"
     script:
-        "../scripts/summarise_latents.py"
+        "../scripts/summarise_association.py"
 
 
 rule collect_section:
@@ -127,6 +132,6 @@ rule collect_section:
         mem_mb=mem_mb(2000, 15),
         runtime=60,
     conda:
-        "../envs/squidpy.yaml"
+        "../envs/scanpy.yaml"
     script:
         "../scripts/collect_section.py"

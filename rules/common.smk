@@ -11,7 +11,7 @@ from spadework import targets
 from spadework.errors import SpadeworkError
 from spadework.job import code_id
 from spadework.samples import groups, load_samples
-from spadework.targets import mem_mb
+from spadework.targets import few_threads, mem_mb
 
 SCHEMAS = Path(workflow.basedir, "config/schemas")
 
@@ -33,6 +33,7 @@ ENCODERS = config["encoder"]["names"]
 SECOND = [e for e in [config["stability"]["second_encoder"]] if e]
 UNITS = {name: targets.latent_unit(sample, config) for name, sample in SAMPLES.items()}
 GROUPS = groups(SAMPLES)
+EVIDENCE = targets.evidence(config)
 
 
 wildcard_constraints:

@@ -22,7 +22,7 @@ rule cluster_expression:
         species=lambda w: SAMPLES[w.sample].species,
         seed=config["seed"],
         code=code_id("expression", "clustering", "seurat"),
-    threads: 2
+    threads: few_threads
     resources:
         mem_mb=mem_mb(3000, 20),
         runtime=120,

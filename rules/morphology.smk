@@ -83,7 +83,7 @@ rule fit_latents:
         members=lambda w: targets.unit_members(w.unit, SAMPLES),
         latents=pick("latents", "n_latents", "n_embed", "standardize"),
         code=code_id("latents"),
-    threads: 2
+    threads: few_threads
     resources:
         mem_mb=mem_mb(1000, 14),
         runtime=30,
@@ -108,7 +108,7 @@ rule embed_latents:
         latents=pick("latents", "n_latents", "tsne", "perplexity", "n_neighbors", "resolution"),
         seed=config["seed"],
         code=code_id("latents", "clustering", "keys"),
-    threads: 2
+    threads: few_threads
     resources:
         mem_mb=mem_mb(2000, 8),
         runtime=120,

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spadework.headline import Which, headline
+from spadework.headline import Headline
 from spadework.job import without_tensorflow
-from spadework.lattice import NEIGHBOURS
+from spadework.keys import Keys
+from spadework.lattice import NEIGHBOURS, positions_um
 
 
 def morans_i(values: NDArray[np.floating], positions: NDArray[np.floating], n_neighbors: int) -> NDArray[np.float64]:
@@ -42,49 +43,41 @@ def morans_i(values: NDArray[np.floating], positions: NDArray[np.floating], n_ne
 
 
 def summarise_latents(
-    latents: NDArray[np.floating],
-    positions: NDArray[np.floating],
-    *,
-    lattice_kind: str,
-    variance_ratio: NDArray[np.floating],
-    total_counts: NDArray[np.integer],
-    tissue_fraction: NDArray[np.floating],
+    section: ad.AnnData,
+    latents: ad.AnnData,
     table: pd.DataFrame,
-    which: Which,
+    by: Headline,
     fdr: float,
 ) -> pd.DataFrame:
     """Make a row per latent.
 
     Parameters
     ----------
+    section
+        AnnData of the expression stage, with the share of tissue in every patch.
     latents
-        (n, k).
-    positions
-        (n, 2), in µm.
-    variance_ratio
-        (k,) share of the feature variance.
-    total_counts, tissue_fraction
-        (n,).
+        AnnData of the latents, of the same spots.
     table
         Association table. Genes with a false discovery rate below ``fdr`` are counted, but not for latents that were
         not tested.
-    which
+    by
         The test that counts.
     """
-    by = headline(table, which)
-    depth = np.log10(np.maximum(total_counts, 1))
+    values, kind = latents.obsm["pca"], section.uns[Keys.SPADE]["lattice"]["kind"]
+    depth = np.log10(np.maximum(section.obs[Keys.TOTAL_COUNTS].to_numpy(float), 1))
+    tissue_fraction = section.obs[Keys.TISSUE_FRACTION].to_numpy(float)
     hits = table[table[by.fdr] < fdr]
     rows = []
-    for j, moran in enumerate(morans_i(latents, positions, NEIGHBOURS[lattice_kind])):
+    for j, moran in enumerate(morans_i(values, positions_um(section), NEIGHBOURS[kind])):
         of_latent = hits[hits["latent"] == j + 1]
         tested = bool((table["latent"] == j + 1).any())
         rows.append(
             {
                 "latent": j + 1,
-                "variance_ratio": float(variance_ratio[j]),
+                "variance_ratio": float(latents.uns["variance_ratio"][j]),
                 "moran_i": float(moran),
-                "r_log10_umi": _correlation(latents[:, j], depth),
-                "r_tissue_fraction": _correlation(latents[:, j], tissue_fraction),
+                "r_log10_umi": _correlation(values[:, j], depth),
+                "r_tissue_fraction": _correlation(values[:, j], tissue_fraction),
                 "genes_up": int((of_latent[by.effect] > 0).sum()) if tested else None,
                 "genes_down": int((of_latent[by.effect] < 0).sum()) if tested else None,
             }

@@ -10,8 +10,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import anndata as ad
 import numpy as np
 from numpy.typing import NDArray
+
+from spadework.keys import Keys
 
 # What Space Ranger's spot_diameter_fullres stands for on most Visium slides (70 µm on early ones).
 NOMINAL_SPOT_UM = 65.0
@@ -126,3 +129,9 @@ def fit_lattice(
         mirrored=bool(np.linalg.det(px_per_um) < 0),
         residual_um=float(np.sqrt(np.mean(np.sum((residual_px * um_per_px) ** 2, axis=1)))),
     )
+
+
+def positions_um(section: ad.AnnData) -> NDArray[np.float64]:
+    """Return the spot centres of a section of any stage, (n, 2) float64: x and y of the image in µm."""
+    lattice = section.uns[Keys.SPADE]["lattice"]
+    return np.asarray(section.obsm[Keys.SPATIAL]) * np.array([lattice["um_per_px_x"], lattice["um_per_px_y"]], float)

@@ -6,6 +6,7 @@ Bae, Choi & Lee 2021 (Nucleic Acids Research 49:e55) cluster spots on the genes 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -17,14 +18,69 @@ from sklearn.neighbors import NearestNeighbors
 
 from spadework.clustering import cluster
 from spadework.headline import Headline
+from spadework.keys import Keys
 from spadework.latents import fit_latents
-from spadework.lattice import NEIGHBOURS
+from spadework.lattice import NEIGHBOURS, positions_um
 
 UNLABELLED = "unlabelled"
 # Silhouettes need all pairs of spots.
 _MAX_SILHOUETTE_SPOTS = 5000
 # Next but nearest spots of a square lattice are 1.4 times as far as the nearest; recorded centres scatter a little.
 _REACH = 1.3
+
+
+def cluster_section(
+    section: ad.AnnData,
+    latents: ad.AnnData,
+    table: pd.DataFrame,
+    by: Headline,
+    *,
+    n_genes: int,
+    fdr: float,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> tuple[pd.Series, pd.DataFrame]:
+    """Cluster a section's spots by its SPADE genes and compare with all other clusters.
+
+    Parameters
+    ----------
+    section
+        AnnData of the expression stage.
+    latents
+        AnnData of the latents, of the same spots.
+    table
+        Association table.
+    by
+        The columns of it to go by.
+    settings
+        ``n_pcs``, ``n_neighbors`` and ``resolution`` of the expression clusters.
+
+    Returns
+    -------
+    clusters
+        By barcode.
+    comparison
+        Of :func:`compare_clusters`, with the control of :func:`random_genes`; ``genes`` and ``genes_found`` say how
+        many genes there are and how many of them are significant.
+    """
+    genes, significant = spade_genes(table, by, n_genes=n_genes, fdr=fdr)
+    control = random_genes(table, genes, seed)
+    clusters = pd.Series(cluster_spade(section, genes, **settings, seed=seed), section.obs_names)
+    comparison = compare_clusters(
+        {
+            "expression": section.obs[Keys.CLUSTER],
+            "SPADE genes": clusters,
+            **({"random genes": cluster_spade(section, control, **settings, seed=seed)} if control else {}),
+            "image": latents.obs[Keys.IMAGE_CLUSTER],
+        },
+        section.obsm[Keys.PCA],
+        latents.obsm["pca"],
+        positions_um(section),
+        lattice_kind=section.uns[Keys.SPADE]["lattice"]["kind"],
+        seed=seed,
+    )
+    comparison["genes"], comparison["genes_found"] = len(genes), significant
+    return clusters.rename(Keys.SPADE_CLUSTER), comparison
 
 
 def spade_genes(table: pd.DataFrame, by: Headline, *, n_genes: int, fdr: float) -> tuple[list[str], int]:

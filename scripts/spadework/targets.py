@@ -29,16 +29,12 @@ _PER_ENCODER = (
     "figures/embeddings.png",
     "figures/volcano.png",
     "figures/variance.png",
-    "beyond_composition.csv.gz",
-    "cluster_comparison.csv",
-    "figures/beyond_composition.png",
-    "figures/cluster_comparison.png",
 )
-_CALIBRATION = ("calibration.csv", "figures/calibration.png")
-_TERMS = ("terms.csv.gz", "figures/terms.png")
 _PER_GROUP = ("replication.csv", "pooled.csv.gz", "replication.png")
 # Fewer permutations do not tell how much a correlation scatters: with 10, 8 % of null tests have p < 0.05.
 MIN_PERMUTATIONS = 100
+# Inputs of some 1,000 spots.
+_SMALL_MB = 10.0
 R_ENGINES = ("seurat", "limma")
 # What a rule of the schema asks for, in words.
 _WORDS = {
@@ -64,7 +60,7 @@ def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[st
     per_latent = _PER_LATENT + _PUBLISHED_PER_LATENT * published
     per_encoder = [
         *_PER_ENCODER + _PUBLISHED * published,
-        *_CALIBRATION * bool(config["calibration"]["n_fields"]) + _TERMS * bool(config["terms"]["gene_sets"]),
+        *(file for page, table in evidence(config).items() for file in (table, f"figures/{page}.png")),
         *(name.format(k=k) for name in per_latent for k in latents),
     ]
     outputs = []
@@ -74,6 +70,16 @@ def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[st
     for group in groups(samples):
         outputs += [f"results/cohort/{group}/{e}/{name}" for e in config["encoder"]["names"] for name in _PER_GROUP]
     return outputs
+
+
+def evidence(config: dict[str, Any]) -> dict[str, str]:
+    """Name the pages on what speaks for and against the genes found, and the table that each of them shows."""
+    pages = {"beyond_composition": "beyond_composition.csv.gz", "cluster_comparison": "cluster_comparison.csv"}
+    if config["calibration"]["n_fields"]:
+        pages["calibration"] = "calibration.csv"
+    if config["terms"]["gene_sets"]:
+        pages["terms"] = "terms.csv.gz"
+    return pages
 
 
 def section_inputs(sample: Sample, config: dict[str, Any]) -> dict[str, Any]:
@@ -389,6 +395,11 @@ def mem_mb(base: float, factor: float) -> Callable[..., int]:
         return int((base + factor * whole_mb(input)) * 2 ** (attempt - 1))
 
     return ask
+
+
+def few_threads(wildcards: object, input: Iterable[str]) -> int:
+    """Ask for one thread where a section is small: there, threads that wait for each other cost more than they do."""
+    return 2 if whole_mb(input) > _SMALL_MB else 1
 
 
 def pick(config: dict[str, Any], section: str, *keys: str) -> dict[str, Any]:

@@ -163,10 +163,18 @@ def test_the_headline_names_its_columns_and_what_to_know():
 
 
 def test_contact_sheets_show_both_ends():
-    low, high = np.zeros((3, 8, 8, 3), np.uint8), np.full((3, 8, 8, 3), 255, np.uint8)
-    figure = charts.contact_sheet(low, high, np.array([-3.0, -2, -1]), np.array([3.0, 2, 1]), "x")
-    shown = [ax.images[0].get_array().mean() for ax in figure.get_axes() if ax.images]
-    assert shown == [0, 0, 0, 255, 255, 255]
+    """Every patch where its value says, lowest first, ten to an end in rows of eight."""
+    grey = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 32, 32, 3), np.uint8)
+    figure = charts.contact_sheet(grey[:10], grey[10:], np.arange(10.0), np.arange(10.0, 20.0), "x")
+    found = []
+    for ax in figure.get_axes():
+        sheet = ax.images[0].get_array()
+        for text in ax.texts:
+            x, y = text.get_position()
+            patch = sheet[int(y) + 1 : int(y) + 33, int(x) - 16 : int(x) + 16]
+            assert len(np.unique(patch)) == 1
+            found.append((float(text.get_text()), float(patch[0, 0, 0])))
+    assert found == [(i, i) for i in range(20)]
     plt.close(figure)
 
 

@@ -30,14 +30,14 @@ N_SPOTS = 257
 TWO_ENCODERS = {"encoder": {"names": list(ENCODERS)}}
 # Rules with a job per sample, and with one per sample and encoder.
 PER_SAMPLE = {"read_section", "check_section", "cluster_expression", "cut_patches", "collect_section"}
-PER_ENCODER = {"encode_patches", "fit_latents", "embed_latents", "associate_genes", "summarise_latents"} | {
-    "calibrate_tests",
-    "explain_genes",
-    "cluster_spade_genes",
-    "draw_maps",
-    "draw_charts",
-    "draw_evidence",
-    "draw_patches",
+PER_ENCODER = {
+    "encode_patches",
+    "fit_latents",
+    "embed_latents",
+    "associate_genes",
+    "weigh_evidence",
+    "summarise_association",
+    "draw_section",
 }
 
 
@@ -176,10 +176,10 @@ def again(full: Run, rows: list[dict[str, object]], overlay: dict[str, object]) 
     return {rule: n for rule, n in run.jobs().items() if rule not in ("all", "total")}
 
 
-COLLECT = {"collect_section": 1, "draw_maps": 2, "draw_charts": 2}
-FIT = {"associate_genes": 2, "summarise_latents": 2, "cluster_spade_genes": 2, "draw_evidence": 2, **COLLECT}
-ASSOCIATE = {"calibrate_tests": 2, "explain_genes": 2, **FIT}
-EMBED = {"embed_latents": 2, "draw_patches": 2, **ASSOCIATE}
+COLLECT = {"collect_section": 1, "draw_section": 2}
+FIT = {"associate_genes": 2, "summarise_association": 2, **COLLECT}
+ASSOCIATE = {"weigh_evidence": 2, **FIT}
+EMBED = {"embed_latents": 2, **ASSOCIATE}
 PATCHES = {"cut_patches": 1, "encode_patches": 2, "fit_latents": 2, **EMBED}
 
 
@@ -192,9 +192,9 @@ def test_a_second_run_has_nothing_to_do(full: Run, simulated: Path) -> None:
     [
         ({"association": {"min_spots_fraction": 0.2}}, ASSOCIATE),
         ({"association": {"design": "joint"}}, FIT),
-        ({"association": {"covariates": []}}, {**FIT, "calibrate_tests": 2}),
-        ({"calibration": {"n_fields": 3}}, {"calibrate_tests": 2, "draw_evidence": 2}),
-        ({"figures": {"dpi": 60}}, {"draw_patches": 2, "draw_maps": 2, "draw_charts": 2, "draw_evidence": 2}),
+        ({"association": {"covariates": []}}, ASSOCIATE),
+        ({"calibration": {"n_fields": 3}}, {"weigh_evidence": 2, "draw_section": 2}),
+        ({"figures": {"dpi": 60}}, {"draw_section": 2}),
         ({"latents": {"resolution": 2.0}}, EMBED),
         ({"expression": {"min_counts": 120}}, {"cluster_expression": 1, **ASSOCIATE}),
         ({"patch": {"output_px": 32, "um": 100}}, PATCHES),

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anndata as ad
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from spadework.figures import charts, maps
+from spadework.figures.calibration import calibration_page
+from spadework.figures.clusters import cluster_comparison
+from spadework.figures.composition import composition_page
 from spadework.figures.style import finish
-from spadework.headline import Headline, Which, headline
+from spadework.figures.terms import terms_page
+from spadework.headline import Headline
 from spadework.keys import Keys
 from spadework.patches import ScaledImage, cut_patches
+
+# Paths by the name of what is drawn; a list where there is a page per latent.
+Outputs = Mapping[str, Any]
 
 _SHOWN_PX = 224  # edge of a patch on a contact sheet
 
@@ -21,26 +30,24 @@ _SHOWN_PX = 224  # edge of a patch on a contact sheet
 def draw_maps(
     section: ad.AnnData,
     table: pd.DataFrame,
+    by: Headline,
     sample: str,
     encoder: str,
     *,
-    outputs: dict[str, str],
-    latent_files: list[str],
-    which: Which,
+    outputs: Outputs,
     n_genes: int,
 ) -> None:
-    """Draw latents, each latent with its top genes, and clusters.
+    """Draw ``latents``, each ``latent`` with its top genes (a path each), and ``clusters``.
 
     Parameters
     ----------
-    outputs
-        Paths of ``latents`` and ``clusters``.
-    latent_files
-        One path per latent.
-    which
+    section
+        Final AnnData.
+    table
+        Association table.
+    by
         Test that says which genes are strongest.
     """
-    by = headline(table, which)
     spade = section.uns[Keys.SPADE]
     canvas = maps.section_canvas(section.uns[Keys.SPATIAL][sample], spade["lattice"], section.obsm[Keys.SPATIAL])
     latents = np.asarray(section.obsm[Keys.latents(encoder, "pca")])
@@ -53,7 +60,7 @@ def draw_maps(
         outputs["clusters"],
         note,
     )
-    for j, path in enumerate(latent_files):
+    for j, path in enumerate(outputs["latent"]):
         genes = [
             (f"{gene}  r = {effect:+.2f}, FDR {rate:.1g}", _expression(section, gene))
             for gene, effect, rate in top_genes(table, by, j + 1, n_genes)
@@ -75,15 +82,15 @@ def draw_charts(
     section: ad.AnnData,
     table: pd.DataFrame,
     summary: pd.DataFrame,
+    by: Headline,
     sample: str,
     encoder: str,
     *,
-    outputs: dict[str, str],
-    which: Which,
+    outputs: Outputs,
     fdr: float,
     n_genes: int,
 ) -> None:
-    """Draw embeddings, volcano plots and the summary of the latents."""
+    """Draw ``embeddings``, ``volcano`` plots and the summary of the latents, ``variance``."""
     spade = section.uns[Keys.SPADE]
     note = weights_note(spade[encoder]["encoder"])
     coordinates = {
@@ -93,7 +100,6 @@ def draw_charts(
     page = charts.embeddings(coordinates, _clusters(section, encoder), f"{sample}: {encoder} latents")
     finish(page, outputs["embeddings"], note)
     tested = sorted(table["latent"].unique())
-    by = headline(table, which)
     page = charts.volcano(table, by, tested, fdr, n_genes, f"{sample}: genes by {encoder} latent")
     finish(page, outputs["volcano"], "\n".join([by.note, note]).strip())
     page = charts.latent_summary(summary, f"{sample}: {encoder} latents")
@@ -101,8 +107,7 @@ def draw_charts(
 
 
 def draw_contact_sheets(
-    latents: ad.AnnData,
-    description: dict[str, Any],
+    section: ad.AnnData,
     scaled: ScaledImage,
     manifest: pd.DataFrame,
     sample: str,
@@ -112,22 +117,46 @@ def draw_contact_sheets(
     n_extreme: int,
 ) -> None:
     """Draw the extreme patches of each latent, cut again at the resolution of the image."""
-    values = np.asarray(latents[manifest.index].obsm["pca"])
-    corner, size = manifest[["x0", "y0"]].to_numpy(), manifest[["width_px", "height_px"]].to_numpy()
+    latents = np.asarray(section.obsm[Keys.latents(encoder, "pca")])
+    rows = manifest.loc[section.obs_names]
+    corner, size = rows[["x0", "y0"]].to_numpy(), rows[["width_px", "height_px"]].to_numpy()
     boxes = np.hstack([corner, corner + size])
     n = min(n_extreme, len(boxes) // 2)
-    ends = [(order[:n], order[::-1][:n]) for order in np.argsort(values, axis=0, kind="stable").T[: len(outputs)]]
-    rows = np.unique(np.concatenate([np.concatenate(pair) for pair in ends]))
-    shown = {int(rows[i]): patch for i, patch in cut_patches(scaled.image, boxes[rows], _SHOWN_PX)}
+    ends = [(order[:n], order[::-1][:n]) for order in np.argsort(latents, axis=0, kind="stable").T[: len(outputs)]]
+    used = np.unique(np.concatenate([np.concatenate(pair) for pair in ends]))
+    shown = {int(used[i]): patch for i, patch in cut_patches(scaled.image, boxes[used], _SHOWN_PX)}
+    note = weights_note(section.uns[Keys.SPADE][encoder]["encoder"])
     for j, (path, (low, high)) in enumerate(zip(outputs, ends, strict=True)):
         page = charts.contact_sheet(
             np.stack([shown[i] for i in low]),
             np.stack([shown[i] for i in high]),
-            values[low, j],
-            values[high, j],
+            latents[low, j],
+            latents[high, j],
             f"{sample}: {encoder} latent {j + 1}",
         )
-        finish(page, path, weights_note(description))
+        finish(page, path, note)
+
+
+def draw_evidence(
+    section: ad.AnnData,
+    tables: Mapping[str, pd.DataFrame],
+    sample: str,
+    encoder: str,
+    *,
+    outputs: Outputs,
+    fdr: float,
+) -> None:
+    """Draw what speaks for and against the genes found: a page per table, by its name."""
+    pages: dict[str, tuple[Callable[[pd.DataFrame, str], Figure], str]] = {
+        "calibration": (lambda table, title: calibration_page(table, fdr, title), "calibration of the tests"),
+        "beyond_composition": (lambda table, title: composition_page(table, fdr, title), "beyond composition"),
+        "cluster_comparison": (cluster_comparison, "clusters compared"),
+        "terms": (lambda table, title: terms_page(table, fdr, title), "terms"),
+    }
+    note = weights_note(section.uns[Keys.SPADE][encoder]["encoder"])
+    for name, table in tables.items():
+        draw, title = pages[name]
+        finish(draw(table, f"{sample}: {encoder}, {title}"), outputs[name], note)
 
 
 def _clusters(section: ad.AnnData, encoder: str) -> dict[str, pd.Series]:
