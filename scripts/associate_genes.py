@@ -6,6 +6,7 @@ with logged(snakemake.log[0]):
     import anndata as ad
 
     from spadework.section_association import Adjustment, associate_section, read_limma, read_section, select
+    from spadework.tables import write_csv
 
     p, sample = snakemake.params, snakemake.wildcards.sample
     section = read_section(snakemake.input.expression, snakemake.input.manifest)
@@ -19,5 +20,4 @@ with logged(snakemake.log[0]):
     table.attrs["engine"] = engine
     with whole_file(snakemake.output.parquet) as path:
         table.to_parquet(path)
-    with whole_file(snakemake.output.csv) as path:
-        table.to_csv(path, index=False, float_format="%.6g")
+    write_csv(table, snakemake.output.csv)

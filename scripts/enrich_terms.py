@@ -1,6 +1,6 @@
 """Say which gene sets go with each latent."""
 
-from spadework.job import logged, whole_file
+from spadework.job import logged
 
 with logged(snakemake.log[0]):
     from pathlib import Path
@@ -11,6 +11,7 @@ with logged(snakemake.log[0]):
     from spadework.enrichment import N_PERMUTATIONS, enrich, read_gmt
     from spadework.headline import headline
     from spadework.section_association import Adjustment, permuted_correlations, read_section, select
+    from spadework.tables import write_csv
 
     i, p, sample = snakemake.input, snakemake.params, snakemake.wildcards.sample
     association = pd.read_parquet(i.association)
@@ -22,5 +23,4 @@ with logged(snakemake.log[0]):
         enrich(association, by, read_gmt(path), permuted, collection=Path(path).name, fdr=p.by["fdr"], **p.size)
         for path in i.gene_sets
     ]
-    with whole_file(snakemake.output[0]) as path:
-        pd.concat(tables, ignore_index=True).to_csv(path, index=False, float_format="%.6g")
+    write_csv(pd.concat(tables, ignore_index=True), snakemake.output[0])

@@ -1,6 +1,6 @@
 """Count how often each gene is found again when the image side is repeated, and how alike the latents are."""
 
-from spadework.job import logged, whole_file
+from spadework.job import logged
 
 with logged(snakemake.log[0]):
     import anndata as ad
@@ -12,6 +12,7 @@ with logged(snakemake.log[0]):
     from spadework.headline import headline
     from spadework.section_association import Adjustment, read_section
     from spadework.stability import repeat, stability, summarise
+    from spadework.tables import write_csv
 
     i, p, out, w = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
     section = read_section(i.expression, i.manifest)
@@ -25,9 +26,8 @@ with logged(snakemake.log[0]):
         )  # fmt: skip
     by = headline(table, p.by["headline"])
     genes, latents = stability(table, runs, by, p.by["fdr"], p.threshold)
-    for file, result in ((out.genes, genes), (out.latents, latents), (out.summary, summarise(genes, latents))):
-        with whole_file(file) as path:
-            result.to_csv(path, index=False, float_format="%.6g")
+    for path, result in ((out.genes, genes), (out.latents, latents), (out.summary, summarise(genes, latents))):
+        write_csv(result, path)
     with resolution(p.dpi):
         page = stability_page(genes, latents, p.threshold, f"{w.sample}: {w.encoder}, stability")
         note = weights_note(ad.read_h5ad(i.runs[0], backed="r").uns["encoder"])

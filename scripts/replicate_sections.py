@@ -1,6 +1,6 @@
 """Ask whether what one section of a group shows holds in the others, and pool them."""
 
-from spadework.job import logged, whole_file
+from spadework.job import logged
 
 with logged(snakemake.log[0]):
     import anndata as ad
@@ -11,14 +11,14 @@ with logged(snakemake.log[0]):
     from spadework.figures.style import finish, resolution
     from spadework.headline import headline
     from spadework.replication import pairwise, random_effects
+    from spadework.tables import write_csv
 
     p, out, w = snakemake.params, snakemake.output, snakemake.wildcards
     tables = {name: pd.read_parquet(path) for name, path in zip(p.sections, snakemake.input.tables, strict=True)}
     by = headline(pd.concat(tables), p.by["headline"])
     pairs, pooled = pairwise(tables, by, p.by["fdr"]), random_effects(tables)
-    for path, table in ((out.pairs, pairs), (out.pooled, pooled)):
-        with whole_file(path) as partial:
-            table.to_csv(partial, index=False, float_format="%.6g")
+    write_csv(pairs, out.pairs)
+    write_csv(pooled, out.pooled)
     fitted = [name for name in p.sections if name not in p.held_out]
     heading = f"{w.group}: {w.encoder} latents of {', '.join(fitted)}"
     if p.held_out:

@@ -1,6 +1,6 @@
 """Say what each latent goes along with, and cluster the spots by the genes that follow the image."""
 
-from spadework.job import logged, whole_file
+from spadework.job import logged
 
 with logged(snakemake.log[0]):
     import anndata as ad
@@ -10,6 +10,7 @@ with logged(snakemake.log[0]):
     from spadework.latent_summary import summarise_latents
     from spadework.section_association import read_section
     from spadework.spade_clusters import cluster_section
+    from spadework.tables import write_csv
 
     i, p, out = snakemake.input, snakemake.params, snakemake.output
     section, table = read_section(i.expression, i.manifest), pd.read_parquet(i.association)
@@ -19,8 +20,6 @@ with logged(snakemake.log[0]):
     clusters, comparison = cluster_section(
         section, latents, table, by, n_genes=p.n_genes, fdr=p.by["fdr"], settings=p.clusters, seed=p.seed
     )
-    with whole_file(out.clusters) as path:
-        clusters.to_csv(path, index_label="barcode")
-    for path, result in ((out.latents, summary), (out.comparison, comparison)):
-        with whole_file(path) as partial:
-            result.to_csv(partial, index=False, float_format="%.6g")
+    write_csv(summary, out.latents)
+    write_csv(clusters.to_frame(), out.clusters, index_label="barcode")
+    write_csv(comparison, out.comparison)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import glob
 import hashlib
 import importlib
 import logging
@@ -54,11 +55,14 @@ def logged(path: str | Path) -> Iterator[None]:
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` and rename it when the block ends well.
 
-    A job that dies half way leaves nothing that looks like a finished result.
+    A job that dies half way leaves nothing that looks like a finished result. One that outlives its workflow and
+    meets its successor here loses its temporary file, and fails.
     """
     path = Path(path)
     # The suffix stays last: writers choose their format by it.
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{path.suffix}"):
+        left.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
         os.replace(partial, path)

@@ -37,6 +37,8 @@ mpl.rcParams.update(
         "axes.spines.right": False,
         "figure.titlesize": 12,
         "legend.frameon": False,
+        # Names of genes and clusters come from files of others: a dollar sign is a dollar sign.
+        "text.parse_math": False,
     }
 )
 

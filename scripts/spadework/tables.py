@@ -1,0 +1,34 @@
+"""Tables that people open in a spreadsheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from spadework.job import whole_file
+
+# What a spreadsheet takes for the beginning of a formula, wherever the text came from.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_csv(table: pd.DataFrame, path: str | Path, *, index_label: str | None = None) -> None:
+    """Write a table whole or not at all, numbers to six digits; ``.gz`` is compressed.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe in front (names of genes and clusters come from
+    files of others).
+
+    Parameters
+    ----------
+    index_label
+        Name of a first column that holds the index; without it, the index is left out.
+    """
+    if index_label:
+        table = table.rename_axis(index_label).reset_index()
+    harmless = table.apply(lambda column: column if pd.api.types.is_numeric_dtype(column) else column.map(_harmless))
+    with whole_file(path) as partial:
+        harmless.to_csv(partial, index=False, float_format="%.6g")
+
+
+def _harmless(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
