@@ -49,7 +49,7 @@ rule enrich_terms:
         adjustment=CALIBRATED | {"mixed_model": False},
         by=pick("association", "headline", "fdr"),
         size=pick("terms", "min_size", "max_size"),
-        code=code_id("enrichment", "section_association"),
+        code=code_id("enrichment", "gene_sets", "section_association"),
     resources:
         mem_mb=mem_mb(1500, 10),
         runtime=60,

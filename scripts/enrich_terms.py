@@ -8,7 +8,8 @@ with logged(snakemake.log[0]):
     import anndata as ad
     import pandas as pd
 
-    from spadework.enrichment import N_PERMUTATIONS, enrich, read_gmt
+    from spadework.enrichment import N_PERMUTATIONS, enrich
+    from spadework.gene_sets import read_gmt
     from spadework.headline import headline
     from spadework.section_association import Adjustment, permuted_correlations, read_section, select
     from spadework.tables import write_csv

@@ -17,8 +17,8 @@ from sklearn.cluster import KMeans
 
 from spadework.adjusted import Residuals
 from spadework.association import benjamini_hochberg
-from spadework.covariates import LOG10_UMI, covariate_matrix
-from spadework.keys import Keys
+from spadework.covariates import covariate_matrix
+from spadework.keys import LOG10_UMI, Keys
 from spadework.lattice import array_to_um
 from spadework.section_association import ModelInput, counts_and_depth, on_lattice
 from spadework.spatial_null import SpatialNull, orthonormal_basis

@@ -12,17 +12,10 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from spadework.errors import InputError
-from spadework.keys import Keys
+from spadework.keys import LOG10_UMI, Keys
 
 log = logging.getLogger("spadework")
 
-LOG10_UMI = "log10_umi"
-TISSUE_PIECE = "tissue_piece"
-# All there can be, so that a slip of the pen is seen before anything runs.
-KNOWN = (
-    *(LOG10_UMI, TISSUE_PIECE, Keys.TISSUE_FRACTION, Keys.CLUSTER, "cluster_scanpy", "cluster_seurat"),
-    *(Keys.TOTAL_COUNTS, Keys.N_GENES, Keys.PCT_MT, Keys.ARRAY_ROW, Keys.ARRAY_COL),
-)
 # Neighbours across a diagonal of the square lattice are 1.41 pitches apart.
 _NEIGHBOUR_PITCHES = 1.5
 _LEAST_PIECE = 10

@@ -27,10 +27,7 @@ variance known from n permutations only.
 
 from __future__ import annotations
 
-import io
-import zlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -41,7 +38,6 @@ from scipy.stats import t as student
 
 from spadework.errors import InputError
 from spadework.headline import Headline
-from spadework.readers.matrix import open_by_content
 from spadework.section import unversioned
 
 OVER_REPRESENTATION, RANK = "over-representation", "rank"
@@ -54,60 +50,6 @@ COLUMNS = (
     *("collection", "latent", "test", "direction", "set", "n_tested", "n", "n_found", "n_overlap"),
     *("expected", "ratio", "auc", "p", "fdr", "genes"),
 )
-_GMT = "lines of tab-separated cells: name of the set, description, genes"
-
-
-def read_gmt(path: str | Path) -> dict[str, frozenset[str]]:
-    """Read gene sets, one per line: name, description, genes, separated by tabs.
-
-    Plain or gzipped, with Unix or Windows line ends; blank lines and genes that repeat within a set do not matter.
-
-    Returns
-    -------
-    dict
-        Name -> genes, in the order of the file.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, it is not GMT, it is empty, or two sets share a name.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise InputError(
-            "config", file, found="no such file", expected="gene sets as a GMT file", remedy="correct the path"
-        )
-    try:
-        with open_by_content(file) as handle, io.TextIOWrapper(handle, encoding="utf-8-sig") as text:
-            lines = list(text)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise _not_gmt(file, f"a file that cannot be read ({error})") from error
-    sets: dict[str, frozenset[str]] = {}
-    for number, line in enumerate(lines, 1):
-        cells = [cell.strip() for cell in line.split("\t")]
-        if not any(cells):
-            continue
-        name, genes = cells[0], frozenset(cells[2:]) - {""}
-        if not name or not genes:
-            raise _not_gmt(file, f"no name or no genes in line {number} ({len(cells)} cells): {line.strip()[:60]!r}")
-        if name in sets:
-            raise InputError(
-                "config",
-                file,
-                found=f"the set {name!r} twice, again in line {number}",
-                expected="every set once",
-                remedy="rename or remove one of the two",
-            )
-        sets[name] = genes
-    if not sets:
-        raise _not_gmt(file, "an empty file")
-    return sets
-
-
-def _not_gmt(file: Path, found: str) -> InputError:
-    return InputError(
-        "config", file, found=found, expected=_GMT, remedy="give gene sets as a GMT file, plain or gzipped"
-    )
 
 
 def match_genes(sets: dict[str, frozenset[str]], genes: pd.DataFrame, collection: str) -> sparse.csr_matrix:
@@ -283,7 +225,7 @@ def enrich(
     by
         The columns that say which genes were found.
     sets
-        From :func:`read_gmt`.
+        From :func:`spadework.gene_sets.read_gmt`.
     permuted
         Latent -> (genes, permutations) correlations of all tested genes with permuted latents, by name of the gene.
     collection

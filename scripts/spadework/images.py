@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spadework.errors import InputError
+from spadework.files import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
 
 if TYPE_CHECKING:
     import tifffile
 
 RGB = NDArray[np.uint8]
-OPENSLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide")
-TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".qptiff")
 _BAND_PX = 2048  # rows decoded at a time while an overview is made
 # What tifffile and the decoders raise on damaged files: they trust the numbers they find there.
 _BROKEN_TIFF = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, SyntaxError, struct.error)

@@ -51,3 +51,12 @@ class Keys:
     def association(encoder: str, statistic: str) -> str:
         """Return the varm key of one association statistic, (genes, latents)."""
         return f"spade_{encoder}_{statistic}"
+
+
+LOG10_UMI = "log10_umi"
+TISSUE_PIECE = "tissue_piece"
+# All covariates there can be, so that a slip of the pen is seen before anything runs.
+COVARIATES = (
+    *(LOG10_UMI, TISSUE_PIECE, Keys.TISSUE_FRACTION, Keys.CLUSTER, "cluster_scanpy", "cluster_seurat"),
+    *(Keys.TOTAL_COUNTS, Keys.N_GENES, Keys.PCT_MT, Keys.ARRAY_ROW, Keys.ARRAY_COL),
+)

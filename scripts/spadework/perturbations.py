@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+# The start of the workflow looks up names of perturbations, with nothing installed but Snakemake.
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # Share of the patch edge: recorded spots lie up to 10 µm beside the printed ones where those can be seen.
 SHIFT = 0.1
@@ -22,6 +25,13 @@ BRIGHTNESS = 0.02
 
 
 def _unchanged(patch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return patch
+
+
+def _turned(patch: NDArray[np.uint8], quarters: int) -> NDArray[np.uint8]:
+    """Turn anticlockwise, as one sees the patch."""
+    for _ in range(quarters):
+        patch = patch.swapaxes(0, 1)[::-1]
     return patch
 
 
@@ -43,6 +53,8 @@ class Perturbation:
 
     def centres(self, centres: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float64]:
         """Return where centres (n, 2) of boxes of ``size`` (width, height) go, (n, 2) float64, same pixels."""
+        import numpy as np
+
         return np.asarray(centres, np.float64) + np.asarray(self.shift) * size
 
 
@@ -71,7 +83,7 @@ def restain(
     numpy.ndarray
         (h, w, 3) uint8, cut off at 0 and 255.
     """
-    # Names of perturbations are looked up whenever the workflow starts; scikit-image takes longer than all the rest.
+    import numpy as np
     from skimage.color import hed_from_rgb, rgb_from_hed
 
     density = -np.log10((np.arange(256) + 1) / 256)
@@ -85,10 +97,9 @@ PERTURBATIONS: dict[str, Perturbation] = {
     p.name: p
     for p in (
         UNPERTURBED,
-        # np.rot90 turns anticlockwise as one sees the patch.
-        *(Perturbation(f"rotate_{90 * k}", transform=partial(np.rot90, k=k)) for k in (1, 2, 3)),
-        Perturbation("flip_horizontal", transform=np.fliplr),
-        Perturbation("flip_vertical", transform=np.flipud),
+        *(Perturbation(f"rotate_{90 * k}", transform=partial(_turned, quarters=k)) for k in (1, 2, 3)),
+        Perturbation("flip_horizontal", transform=lambda patch: patch[:, ::-1]),
+        Perturbation("flip_vertical", transform=lambda patch: patch[::-1]),
         Perturbation("shift_left", shift=(-SHIFT, 0.0)),
         Perturbation("shift_right", shift=(SHIFT, 0.0)),
         Perturbation("shift_up", shift=(0.0, -SHIFT)),

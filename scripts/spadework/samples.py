@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from spadework.errors import InputError
 from spadework.keys import Keys
 
@@ -89,20 +87,20 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
             expected="a tab-separated table with at least the columns sample and path",
             remedy="create it (config/README.md explains the columns) or set `samples:` in config/config.yaml",
         )
-    table = _read_table(sheet)
-    _check_columns(sheet, list(table.columns))
-    missing = [c for c in ("sample", "path") if c not in table.columns]
+    columns, rows = _read_table(sheet)
+    _check_columns(sheet, columns)
+    missing = [c for c in ("sample", "path") if c not in columns]
     if missing:
-        commas = any("," in column for column in table.columns)
+        commas = any("," in column for column in columns)
         hint = "the sheet is separated by commas; save it with tabs" if commas else "add it"
         raise InputError(
             "sample sheet",
             sheet,
-            found=f"columns {', '.join(table.columns) or '(none: the sheet is empty)'}",
+            found=f"columns {', '.join(columns) or '(none: the sheet is empty)'}",
             expected=f"a column called {' and one called '.join(missing)}",
             remedy=hint,
         )
-    if table.empty:
+    if not rows:
         raise InputError(
             "sample sheet",
             sheet,
@@ -112,7 +110,7 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
             "or run `make demo` to see the workflow on a simulated section",
         )
     samples: dict[str, Sample] = {}
-    for row in table.to_dict("records"):
+    for row in rows:
         name = row["sample"]
         if not row["path"] and re.search(r"[,;\s]", name):
             raise InputError(
@@ -154,12 +152,12 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
     return samples
 
 
-def _read_table(sheet: Path) -> pd.DataFrame:
-    """Read all cells as text, without white space around them; lines that start with # are comments."""
+def _read_table(sheet: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Read columns and rows as text, without white space around cells; lines that start with # are comments."""
     try:
         text = sheet.read_text(encoding="utf-8-sig")
         lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO("\n".join(lines)), delimiter="\t")]
+        table = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO("\n".join(lines)), delimiter="\t")]
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             "sample sheet",
@@ -168,10 +166,10 @@ def _read_table(sheet: Path) -> pd.DataFrame:
             expected="tab-separated text (UTF-8)",
             remedy="save the sheet as text with tabs, not as a spreadsheet",
         ) from error
-    header = rows[0] if rows else []
+    header = table[0] if table else []
     while header and not header[-1]:  # tabs some editors leave at the ends of lines
         header.pop()
-    for number, row in enumerate(rows[1:], 1):
+    for number, row in enumerate(table[1:], 1):
         if any(row[len(header) :]):
             raise InputError(
                 "sample sheet",
@@ -180,8 +178,8 @@ def _read_table(sheet: Path) -> pd.DataFrame:
                 expected="as many cells as columns",
                 remedy="give every column a name, and put a single tab between cells",
             )
-    cells = [(row + [""] * len(header))[: len(header)] for row in rows[1:]]
-    return pd.DataFrame(cells, columns=header, dtype=str)
+    cells = [(row + [""] * len(header))[: len(header)] for row in table[1:]]
+    return header, [dict(zip(header, row, strict=True)) for row in cells]
 
 
 def _check_columns(sheet: Path, columns: list[str]) -> None:

@@ -17,9 +17,9 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from spadework.adjusted import Columns, Depth, Residuals, SpatialTests, associate_adjusted
 from spadework.association import Design, Fit, ModelFit, Moments, associate, models, to_table, varying
-from spadework.covariates import LOG10_UMI, TISSUE_PIECE, covariate_matrix, tissue_pieces
+from spadework.covariates import covariate_matrix, tissue_pieces
 from spadework.errors import InputError
-from spadework.keys import Keys
+from spadework.keys import LOG10_UMI, TISSUE_PIECE, Keys
 from spadework.lattice import array_to_um
 from spadework.mixed_model import SpatialMixedModel
 from spadework.spatial_null import STEPS, SpatialNull, orthonormal_basis

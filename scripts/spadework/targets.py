@@ -1,4 +1,7 @@
-"""What the workflow makes: file names of results, from the configuration and the sample sheet."""
+"""What the workflow makes: file names of results, from the configuration and the sample sheet.
+
+Imported where the workflow starts, which may hold nothing but Snakemake and what that brings (yaml, jsonschema).
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from spadework.covariates import KNOWN
 from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
-from spadework.images import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
+from spadework.files import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
+from spadework.gene_sets import read_gmt
+from spadework.keys import COVARIATES
 from spadework.perturbations import PERTURBATIONS, UNPERTURBED
 from spadework.readers.locate import locate
 from spadework.samples import Sample, groups
@@ -216,13 +220,13 @@ def check_evidence(config: dict[str, Any], *, read_sets: bool) -> None:
         If a file is not there or no GMT, a name is unknown, or settings do not go together.
     """
     for name in config["association"]["covariates"]:
-        if name not in KNOWN:
-            close = get_close_matches(name, KNOWN, n=1)
+        if name not in COVARIATES:
+            close = get_close_matches(name, COVARIATES, n=1)
             raise InputError(
                 "config",
                 None,
                 found=f"association.covariates: {name}",
-                expected=f"names out of {', '.join(KNOWN)}",
+                expected=f"names out of {', '.join(COVARIATES)}",
                 remedy=f"did you mean {close[0]}?" if close else "remove it",
             )
     permutations = config["association"]["permutations"]
@@ -244,8 +248,6 @@ def check_evidence(config: dict[str, Any], *, read_sets: bool) -> None:
                 remedy="correct terms.gene_sets; config/README.md says where to get such files",
             )
         if read_sets:
-            from spadework.enrichment import read_gmt  # takes as long to import as all the rest
-
             read_gmt(path)
     if config["terms"]["min_size"] > config["terms"]["max_size"]:
         raise InputError(

@@ -22,11 +22,11 @@ from spadework.enrichment import (
     match_genes,
     over_representation,
     rank_test,
-    read_gmt,
 )
 from spadework.errors import InputError
 from spadework.figures.style import finish
 from spadework.figures.terms import MAX_LETTERS, N_BEST, terms_page
+from spadework.gene_sets import read_gmt
 from spadework.headline import Headline
 from spadework.keys import Keys
 from spadework.null_fields import FieldModel, simulate_fields

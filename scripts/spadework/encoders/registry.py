@@ -1,19 +1,16 @@
-"""Encoders by name. Listing them imports no network library."""
+"""Encoders by name. Listing and checking them imports nothing but names: the start of the workflow does it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from spadework.encoders.base import Encoder
-from spadework.encoders.keras_applications import (
-    NETWORKS,
-    Device,
-    KerasEncoder,
-    PixelRange,
-    Precision,
-    min_px,
-)
+from spadework.encoders.networks import NETWORKS, min_px
 from spadework.errors import InputError
+
+if TYPE_CHECKING:
+    from spadework.encoders.base import Encoder
+    from spadework.encoders.keras_applications import Device, PixelRange, Precision
 
 WITHOUT_WEIGHTS = ("colour_texture", "dummy")
 
@@ -66,6 +63,8 @@ def create(
     """Make an encoder; the options are those of :class:`KerasEncoder` and mean nothing to the others."""
     check(name, px)
     if needs_weights(name):
+        from spadework.encoders.keras_applications import KerasEncoder
+
         return KerasEncoder(name, px, weights=weights, pixel_range=pixel_range, precision=precision, device=device)
     if name == "colour_texture":
         from spadework.encoders.colour_texture import ColourTextureEncoder

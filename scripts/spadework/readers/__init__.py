@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from spadework.readers.anndata import read_h5ad
-from spadework.readers.legacy_st import read_legacy_st
+from typing import TYPE_CHECKING
+
 from spadework.readers.locate import locate
-from spadework.readers.spaceranger import read_spaceranger
 from spadework.samples import Sample
-from spadework.section import Section
+
+if TYPE_CHECKING:
+    from spadework.section import Section
 
 
 def read_section(sample: Sample, bin_um: int = 8) -> Section:
@@ -23,6 +24,11 @@ def read_section(sample: Sample, bin_um: int = 8) -> Section:
     spadework.errors.InputError
         If there is nothing that can be read, or it is broken.
     """
+    # Here, because the start of the workflow looks for files where there is nothing to read them with.
+    from spadework.readers.anndata import read_h5ad
+    from spadework.readers.legacy_st import read_legacy_st
+    from spadework.readers.spaceranger import read_spaceranger
+
     files = locate(sample, bin_um)
     if files.platform == "legacy_st":
         return read_legacy_st(sample, files)

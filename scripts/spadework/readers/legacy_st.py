@@ -11,10 +11,11 @@ import pandas as pd
 from scipy import sparse
 
 from spadework.errors import InputError
+from spadework.files import open_by_content
 from spadework.keys import Keys
 from spadework.lattice import fit_lattice, is_checkerboard
 from spadework.readers.locate import SectionFiles
-from spadework.readers.matrix import GENE_EXPRESSION, open_by_content
+from spadework.readers.matrix import GENE_EXPRESSION
 from spadework.samples import Sample
 from spadework.section import Matrix, Section, join_positions, unique_gene_names
 

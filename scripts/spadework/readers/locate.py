@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spadework.errors import InputError
+from spadework.files import IMAGE_SUFFIXES
 from spadework.samples import Sample
 
 MATRICES = (
@@ -17,7 +18,6 @@ MATRICES = (
 )
 CELL_MATRICES = ("filtered_feature_cell_matrix.h5", "filtered_feature_cell_matrix")
 POSITIONS = ("tissue_positions.csv", "tissue_positions_list.csv", "tissue_positions.parquet")
-IMAGE_SUFFIXES = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".jpg", ".jpeg", ".png")
 # Anything smaller is an empty file, a broken copy or a pointer left by a version control system.
 SMALLEST_IMAGE_BYTES = 200
 _BIN_FOLDER = re.compile(r"square_\d{3}um")

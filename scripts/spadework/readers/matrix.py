@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from pathlib import Path
-from typing import IO
 
 import h5py
 import numpy as np
@@ -14,6 +12,7 @@ from scipy import sparse
 from scipy.io import mmread
 
 from spadework.errors import InputError
+from spadework.files import open_by_content
 from spadework.keys import Keys
 from spadework.section import Matrix
 
@@ -173,13 +172,6 @@ def _one_of(folder: Path, *names: str) -> Path:
             if candidate.is_file():
                 return candidate
     raise FileNotFoundError(names[0])
-
-
-def open_by_content(path: Path) -> IO[bytes]:
-    """Open by content: downloads are sometimes plain text named ``.gz`` and the reverse."""
-    with path.open("rb") as handle:
-        gzipped = handle.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if gzipped else path.open("rb")  # type: ignore[return-value]
 
 
 def _read_columns(path: Path) -> pd.DataFrame:
