@@ -1,8 +1,8 @@
-"""The patch file: uint8 RGB patches of a section on disk, written and read in blocks."""
+"""The patch file: uint8 RGB patches of a section on disk, in the order of the barcodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -69,31 +69,3 @@ def write_patches(
         },
         index=pd.Index(barcodes, name="barcode"),
     )
-
-
-class PatchFile:
-    """Read access to a patch file.
-
-    Parameters
-    ----------
-    path
-        As written by :func:`write_patches`.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self._handle = h5py.File(path)
-        self._data = self._handle["patches"]
-        self.barcodes = pd.Index(self._handle["barcodes"].asstr()[:])
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    @property
-    def px(self) -> int:
-        """Edge of the patches, px."""
-        return int(self._data.shape[1])
-
-    def blocks(self, size: int) -> Iterator[NDArray[np.uint8]]:
-        """Yield the patches in order, ``size`` at a time, (n, px, px, 3) uint8."""
-        for start in range(0, len(self), size):
-            yield self._data[start : start + size]

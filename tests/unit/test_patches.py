@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from spadework.encoders.run import PatchFile
 from spadework.errors import InputError
 from spadework.images import ArrayImage, SlideImage
-from spadework.patch_file import PatchFile, write_patches
+from spadework.patch_file import write_patches
 from spadework.patches import (
     ScaledImage,
     cut_patches,

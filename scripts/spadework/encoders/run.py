@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from spadework.encoders.base import Encoder
 from spadework.errors import SpadeworkError
-from spadework.patch_file import PatchFile
 
 log = logging.getLogger("spadework")
+
+
+class PatchFile:
+    """Read access to a patch file.
+
+    Parameters
+    ----------
+    path
+        As written by :func:`spadework.patch_file.write_patches`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._handle = h5py.File(path)
+        self._data = self._handle["patches"]
+        self.barcodes = pd.Index(self._handle["barcodes"].asstr()[:])
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    @property
+    def px(self) -> int:
+        """Edge of the patches, px."""
+        return int(self._data.shape[1])
+
+    def blocks(self, size: int) -> Iterator[NDArray[np.uint8]]:
+        """Yield the patches in order, ``size`` at a time, (n, px, px, 3) uint8."""
+        for start in range(0, len(self), size):
+            yield self._data[start : start + size]
 
 
 def encode_file(encoder: Encoder, path: str | Path) -> ad.AnnData:
