@@ -17,6 +17,11 @@ SCRIPTS = ROOT / "scripts"
 CONDA_NAMES = {"igraph": "python-igraph", "matplotlib": "matplotlib-base", "openslide-bin": "openslide"}
 
 
+def optional() -> set[str]:
+    """Name modules that no environment has to hold: another backend of Keras, for those who install it themselves."""
+    return {"torch"}
+
+
 def conda_name(distribution: str) -> str:
     """Return the name conda-forge gives a distribution of PyPI."""
     name = canonicalize_name(distribution)
