@@ -7,31 +7,46 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packages import CONDA_NAMES
 from rscript import needs_r, run_r
 
 from spadework import __version__
 from spadework.encoders import registry
 
 ROOT = Path(__file__).parents[2]
-# conda name -> PyPI name
-NAMES = {"matplotlib-base": "matplotlib", "python-igraph": "igraph", "opentsne": "opentsne"}
+ENVS = sorted((ROOT / "envs").glob("*.yaml"))
+PYPI_NAMES = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
 
 
 def _lock() -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("file", sorted(p.name for p in (ROOT / "envs").glob("*.yaml")))
+def _dependencies(file: Path) -> list[str | dict]:
+    return yaml.safe_load(file.read_text())["dependencies"]
+
+
+@pytest.mark.parametrize("file", ENVS, ids=lambda p: p.name)
 def test_environments_pin_the_versions_of_the_lock(file):
     lock = _lock()
-    for dependency in yaml.safe_load((ROOT / "envs" / file).read_text())["dependencies"]:
+    for dependency in _dependencies(file):
         if isinstance(dependency, dict):
             for requirement in dependency["pip"]:
                 name, version = re.fullmatch(r"([a-z]+)(?:\[[a-z-]+\])?==(.+)", requirement).groups()
                 assert lock[name] == version
-        elif " " in dependency and not dependency.startswith(("python ", "r-", "bioconductor-")):
-            name, version = dependency.split(" =")
-            assert lock[NAMES.get(name, name)].startswith(f"{version}."), dependency
+        elif dependency != "pip":  # which installs, and is not imported
+            name, version = re.fullmatch(r"([a-z0-9-]+) =(\d+\.\d+)", dependency).groups()
+            if name == "python":
+                assert f"--python-version {version} " in (ROOT / "Makefile").read_text()
+            elif not name.startswith(("r-", "bioconductor-")):
+                assert lock[PYPI_NAMES.get(name, name)].startswith(f"{version}."), dependency
+
+
+def test_environments_agree_with_each_other():
+    pins: dict[str, set[str]] = {}
+    for dependency in [d for file in ENVS for d in _dependencies(file) if isinstance(d, str)]:
+        pins.setdefault(dependency.split(" ")[0], set()).add(dependency)
+    assert [versions for versions in pins.values() if len(versions) > 1] == []
 
 
 def test_the_lock_is_hashed_and_has_one_version_for_all_interpreters():
