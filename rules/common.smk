@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from spadework import targets
+from spadework import datasets, targets
 from spadework.errors import SpadeworkError
 from spadework.job import code_id
 from spadework.samples import groups, load_samples
@@ -20,9 +20,14 @@ OWN_R = workflow.is_main_process and not workflow.deployment_settings.deployment
 
 try:
     targets.check_config(config, SCHEMAS / "config.schema.yaml")
-    SAMPLES = load_samples(config["samples"])
+    own = [path for path in [config["datasets"]["registry"]] if path]
+    REGISTRY = datasets.read_registry(
+        [Path(workflow.basedir, "resources/datasets.yaml"), *own], SCHEMAS / "datasets.schema.yaml"
+    )
+    SAMPLES = datasets.resolve(load_samples(config["samples"]), REGISTRY)
     targets.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
-    INPUTS = targets.all_inputs(SAMPLES, config)
+    INPUTS = targets.all_inputs(SAMPLES, config, REGISTRY)
+    DOWNLOADS = datasets.to_download([f for i in INPUTS.values() for f in i["files"] + i["image"]], REGISTRY)
     targets.check_encoders(config)
     targets.check_evidence(config, read_sets=workflow.is_main_process)
     targets.check_engines(config, own_r=OWN_R)
@@ -43,6 +48,7 @@ wildcard_constraints:
     encoder="|".join(map(re.escape, dict.fromkeys([*ENCODERS, *SECOND]))),
     perturbation="|".join(map(re.escape, ["unperturbed", *config["stability"]["perturbations"]])),
     pixel_range="0-1|0-255",
+    download="|".join(map(re.escape, DOWNLOADS)) or "(?!)",
 
 
 pick = partial(targets.pick, config)

@@ -11,6 +11,9 @@ rule read_section:
     params:
         sample=lambda w: targets.reading(SAMPLES[w.sample]),
         bin_um=config["ingest"]["bin_um"],
+        checksums=lambda w: datasets.known_checksums(
+            INPUTS[w.sample]["files"] + INPUTS[w.sample]["image"], REGISTRY
+        ),
         code=code_id("ingest"),
     resources:
         mem_mb=mem_mb(2000, 20),

@@ -6,6 +6,7 @@ with logged(snakemake.log[0]):
     from spadework.ingest import ingest
     from spadework.samples import Sample
 
-    section = ingest(Sample(**snakemake.params.sample), snakemake.params.bin_um)
+    p = snakemake.params
+    section = ingest(Sample(**p.sample), p.bin_um, p.checksums)
     with whole_file(snakemake.output[0]) as path:
         section.write_h5ad(path, compression="lzf")

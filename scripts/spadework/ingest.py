@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import anndata as ad
 
+from spadework.errors import InputError
 from spadework.images import SlideImage, open_image
 from spadework.job import file_digest
 from spadework.keys import Keys
@@ -19,16 +21,31 @@ log = logging.getLogger("spadework")
 HIRES_PX, LOWRES_PX = 2000, 600
 
 
-def ingest(sample: Sample, bin_um: int) -> ad.AnnData:
+def ingest(sample: Sample, bin_um: int, checksums: Mapping[str, str] | None = None) -> ad.AnnData:
     """Read a section, keep the spots on tissue, and make sure there is an image to look at.
 
     Every barcode of the matrix is accounted for in ``uns["spade"]["left_out"]`` and in the log.
 
+    Parameters
+    ----------
+    checksums
+        What is known of the files of a public dataset: ``sha256:<hex>`` by name.
+
     Raises
     ------
     spadework.errors.InputError
-        If the input cannot be used.
+        If the input cannot be used, or is not the file the registry means.
     """
+    found = digests(sample, bin_um)
+    for name, wanted in (checksums or {}).items():
+        if found.get(name) != wanted:
+            raise InputError(
+                sample.name,
+                sample.path / name,
+                found=found.get(name, "no such file"),
+                expected=f"{wanted}, as the registry of datasets has it",
+                remedy="delete the file, so that it is downloaded again, or put the right one there",
+            )
     section = read_section(sample, bin_um)
     n_read = len(section.positions)
     section = keep_tissue(section)
@@ -49,7 +66,7 @@ def ingest(sample: Sample, bin_um: int) -> ad.AnnData:
     for note in section.notes:
         log.warning("%s: %s", sample.name, note)
     adata = to_anndata(section)
-    adata.uns[Keys.SPADE]["digests"] = digests(sample, bin_um)
+    adata.uns[Keys.SPADE]["digests"] = found
     return adata
 
 

@@ -13,6 +13,8 @@ from spadework.errors import InputError
 from spadework.keys import Keys
 
 PLATFORMS = ("auto", "visium", "visium_hd", "visium_hd_cells", "legacy_st", "h5ad")
+# What a path or image begins with that is not a file but the name of a public dataset.
+DATASET = "dataset:"
 _KNOWN = ("sample", "path", "image", "channels", "platform", "species", "clusters", "group", "held_out")
 _SERIAL = ("block", "z_um", "flip")
 # Columns of obs that the workflow writes.
@@ -32,7 +34,7 @@ class Sample:
     Attributes
     ----------
     path
-        Space Ranger folder, download prefix, legacy ST folder or counts table, or an ``.h5ad``.
+        Space Ranger folder, download prefix, legacy ST folder or counts table, an ``.h5ad``, or ``dataset:<name>``.
     image
         An image better than the one in ``path`` (usually the full-resolution H&E), or None.
     channels
@@ -265,6 +267,8 @@ def groups(samples: dict[str, Sample]) -> dict[str, list[str]]:
 def _file(sample: str, column: str, value: str) -> Path | None:
     if not value:
         return None
+    if column == "image" and value.startswith(DATASET):
+        return Path(value)
     path = Path(value).expanduser()
     if not path.is_file():
         found = "a link that leads nowhere" if path.is_symlink() else "no such file"

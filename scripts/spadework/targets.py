@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from spadework.datasets import Registry, section_files
 from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
@@ -86,20 +87,27 @@ def evidence(config: dict[str, Any]) -> dict[str, str]:
     return pages
 
 
-def section_inputs(sample: Sample, config: dict[str, Any]) -> dict[str, Any]:
+def section_inputs(sample: Sample, config: dict[str, Any], registry: Registry) -> dict[str, Any]:
     """List the files a section is read from, so that Snakemake sees when one changes.
+
+    Those of a public dataset are known from the registry and need not be there yet.
 
     Returns
     -------
     dict
         ``files`` (for the ingest rule) and ``image`` (the full-resolution image, a list of none or one).
     """
+    files = section_files(sample, registry)
+    if files is not None:
+        return {"files": files, "image": [str(sample.image)] if sample.image else []}
     found = locate(sample, config["ingest"]["bin_um"])
     image = [str(found.fullres)] if found.fullres else []
     return {"files": [str(p) for p in found.counts_inputs()], "image": image}
 
 
-def all_inputs(samples: dict[str, Sample], config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def all_inputs(
+    samples: dict[str, Sample], config: dict[str, Any], registry: Registry
+) -> dict[str, dict[str, Any]]:
     """List the files of every section, or report all sections whose files are not there, at once.
 
     Raises
@@ -110,7 +118,7 @@ def all_inputs(samples: dict[str, Sample], config: dict[str, Any]) -> dict[str, 
     found, problems = {}, []
     for name, sample in samples.items():
         try:
-            found[name] = section_inputs(sample, config)
+            found[name] = section_inputs(sample, config, registry)
         except InputError as error:
             problems.append(str(error))
     if problems:
@@ -425,7 +433,7 @@ def result_parameters(config: dict[str, Any]) -> dict[str, Any]:
     kept = {
         key: value
         for key, value in config.items()
-        if key not in ("samples", "calibration", "terms", "stability", "figures")
+        if key not in ("samples", "datasets", "calibration", "terms", "stability", "figures")
     }
     kept["encoder"] = {key: value for key, value in config["encoder"].items() if key != "mirror"}
     return kept

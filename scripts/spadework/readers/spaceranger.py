@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
 import tempfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from spadework.archives import unpack
 from spadework.errors import InputError
 from spadework.images import read_rgb
 from spadework.keys import Keys
@@ -84,21 +83,8 @@ def _unpack(sample: Sample, files: SectionFiles, folder: Path, bin_um: int) -> S
     """
     other_bins = re.compile(rf"square_(?!{bin_um:03d}um)\d{{3}}um/.")
 
-    def wanted(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
-        return None if other_bins.search(member.name) else tarfile.data_filter(member, path)
-
     for archive in files.archives:
-        try:
-            with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter=wanted)  # noqa: S202  (the filter ends in the safe one)
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise InputError(
-                sample.name,
-                archive,
-                found=f"an archive that cannot be unpacked ({error})",
-                expected="a complete .tar.gz",
-                remedy="download it again; compare its size or checksum",
-            ) from error
+        unpack(sample.name, archive, folder, lambda name: not other_bins.search(name))
     if files.matrix not in files.archives:
         suffix = re.sub(r"^.*?((filtered|raw)_feature_bc_matrix)", r"\1", files.matrix.name)
         (folder / suffix).symlink_to(files.matrix.resolve())
