@@ -15,7 +15,8 @@ from spadework.job import file_digest
 log = logging.getLogger("spadework")
 
 TIMEOUT_S = 60.0
-CHUNK_BYTES = 1 << 20
+# What is lost when a connection is cut: less than this.
+CHUNK_BYTES = 1 << 16
 # Attempts in a row that bring nothing, until a URL is given up.
 ATTEMPTS = 3
 PAUSE_S = 1.0
@@ -62,15 +63,16 @@ def download(urls: Iterable[str], target: Path, sha256: str, *, sample: str) -> 
                 return
             problems.append(f"{url}: another file ({found})")
     except OSError as error:
-        raise _not_written(sample, target, partial, error) from error
-    kept = f" ({partial.stat().st_size:,} bytes have arrived; the next run goes on from there)"
+        raise _not_written(sample, target, error) from error
+    if partial.is_file():
+        problems.append(f"{partial.stat().st_size:,} bytes have arrived; the next run goes on from there")
     raise InputError(
         sample,
         target,
-        found="; ".join(problems) + (kept if partial.is_file() else ""),
+        found="; ".join(problems),
         expected=f"a file with {wanted}",
-        remedy="run again when the network is back; or download the file in a browser, or on another machine, and put "
-        "it there; or name a server that has it in datasets.mirror. Proxies are set by HTTPS_PROXY",
+        remedy="run again when the network is back; or download the file in a browser or on another machine and put it "
+        "there; or name a server that has it in datasets.mirror. A proxy is set by HTTPS_PROXY",
     )
 
 
@@ -136,15 +138,14 @@ def _in_words(error: OSError) -> str:
     return f"{type(error).__name__} ({error})"
 
 
-def _not_written(sample: str, target: Path, partial: Path, error: OSError) -> InputError:
+def _not_written(sample: str, target: Path, error: OSError) -> InputError:
     full = error.errno in _FULL
     return InputError(
         sample,
         target,
         found=f"{'a full disk' if full else 'a file that cannot be written'} ({error})",
         expected="a folder with room for the download",
-        remedy=f"make room (what has arrived is in {partial.name}; the next run goes on from there), or make "
-        "resources/cache a link to a larger disk"
+        remedy="make room (the next run goes on with what has arrived), or link resources/cache to a larger disk"
         if full
         else "correct the permissions of the folder",
     )

@@ -105,9 +105,7 @@ def section_inputs(sample: Sample, config: dict[str, Any], registry: Registry) -
     return {"files": [str(p) for p in found.counts_inputs()], "image": image}
 
 
-def all_inputs(
-    samples: dict[str, Sample], config: dict[str, Any], registry: Registry
-) -> dict[str, dict[str, Any]]:
+def all_inputs(samples: dict[str, Sample], config: dict[str, Any], registry: Registry) -> dict[str, dict[str, Any]]:
     """List the files of every section, or report all sections whose files are not there, at once.
 
     Raises
