@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -71,8 +72,8 @@ def download(urls: Iterable[str], target: Path, sha256: str, *, sample: str) -> 
         target,
         found="; ".join(problems),
         expected=f"a file with {wanted}",
-        remedy="run again when the network is back; or download the file in a browser or on another machine and put it "
-        "there; or name a server that has it in datasets.mirror. A proxy is set by HTTPS_PROXY",
+        remedy="run again when the network is back; or download the file in a browser or on another machine and put "
+        "it there; or name a server that has it in datasets.mirror. A proxy is set by HTTPS_PROXY",
     )
 
 
@@ -130,12 +131,14 @@ def _request(url: str, partial: Path, have: int) -> None:
                 handle.write(chunk)
 
 
-def _in_words(error: OSError) -> str:
-    """Say what went wrong, without the address the exception repeats."""
+def _in_words(error: Exception) -> str:
+    """Say what went wrong: the innermost reason, without the address that the outer ones repeat."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"the server answers {response.status_code} {response.reason}"
-    return f"{type(error).__name__} ({error})"
+    inner = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
+    inner = getattr(inner, "reason", inner)
+    return re.sub(r"^\w+\(host=[^)]*\): ", "", ", ".join(map(str, inner.args))) or type(error).__name__
 
 
 def _not_written(sample: str, target: Path, error: OSError) -> InputError:
