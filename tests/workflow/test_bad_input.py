@@ -64,6 +64,11 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any], tuple[str, ...]]] = {
         {"association": {"permutations": 20}},
         ("association.permutations: 20", "at least 100", "permutations: 200"),
     ),
+    "unknown_dataset": (
+        "sample\tpath\ns\tdataset:her2st_B5\n",
+        {},
+        ("s: dataset:her2st_B5", "not in the registry", "did you mean her2st_B4?"),
+    ),
     "group_that_leaves_the_folder": (
         "sample\tpath\tgroup\ns\t{outs}\t../x\n",
         {},
