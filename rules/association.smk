@@ -24,7 +24,7 @@ rule associate_genes:
         code=code_id("section_association"),
     resources:
         mem_mb=mem_mb(1500, 8),
-        runtime=60,
+        runtime=minutes(60, 0.3),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -47,7 +47,7 @@ rule export_values:
         code=code_id("section_association"),
     resources:
         mem_mb=mem_mb(1500, 30),
-        runtime=60,
+        runtime=minutes(15, 0.2),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -69,7 +69,7 @@ rule fit_limma:
         code=code_id("r/job.R", "r/limma.R"),
     resources:
         mem_mb=mem_mb(1000, 5),
-        runtime=60,
+        runtime=minutes(30, 0.3),
     conda:
         "../envs/limma.yaml"
     script:
@@ -100,7 +100,7 @@ rule summarise_association:
     threads: few_threads
     resources:
         mem_mb=mem_mb(2000, 8),
-        runtime=60,
+        runtime=minutes(20, 0.3),
     conda:
         "../envs/squidpy.yaml"
     script:
@@ -130,7 +130,7 @@ rule collect_section:
         code=code_id("collect"),
     resources:
         mem_mb=mem_mb(2000, 15),
-        runtime=60,
+        runtime=minutes(15, 0.1),
     conda:
         "../envs/scanpy.yaml"
     script:

@@ -11,7 +11,7 @@ from spadework import datasets, targets
 from spadework.errors import SpadeworkError
 from spadework.job import code_id
 from spadework.samples import groups, load_samples
-from spadework.targets import few_threads, mem_mb
+from spadework.targets import few_threads
 
 SCHEMAS = Path(workflow.basedir, "config/schemas")
 
@@ -43,7 +43,7 @@ EVIDENCE = targets.evidence(config)
 
 wildcard_constraints:
     sample="|".join(map(re.escape, SAMPLES)),
-    unit="|".join(map(re.escape, dict.fromkeys([*UNITS.values(), *(f"cohort/{group}" for group in GROUPS)]))),
+    unit="|".join(f"cohort/{re.escape(group)}" for group in {s.group: 0 for s in SAMPLES.values() if s.group}) or "(?!)",
     group="|".join(map(re.escape, GROUPS)) or "(?!)",
     encoder="|".join(map(re.escape, dict.fromkeys([*ENCODERS, *SECOND]))),
     perturbation="|".join(map(re.escape, ["unperturbed", *config["stability"]["perturbations"]])),
@@ -52,6 +52,7 @@ wildcard_constraints:
 
 
 pick = partial(targets.pick, config)
+mem_mb = minutes = partial(targets.growing, INPUTS)
 
 
 def comparable(wildcards):

@@ -63,7 +63,7 @@ rule compare_methods:
         code=code_id("comparison", "figures.comparison", "figures.section"),
     resources:
         mem_mb=mem_mb(3000, 20),
-        runtime=120,
+        runtime=minutes(60, 0.5),
     conda:
         "../envs/scanpy.yaml"
     script:

@@ -23,7 +23,7 @@ rule weigh_evidence:
         code=code_id("calibration", "composition"),
     resources:
         mem_mb=mem_mb(1500, 10),
-        runtime=60,
+        runtime=minutes(30, 0.3),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -52,7 +52,7 @@ rule enrich_terms:
         code=code_id("enrichment", "gene_sets", "section_association"),
     resources:
         mem_mb=mem_mb(1500, 10),
-        runtime=60,
+        runtime=minutes(30, 0.3),
     conda:
         "../envs/scanpy.yaml"
     script:

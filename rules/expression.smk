@@ -25,7 +25,7 @@ rule cluster_expression:
     threads: few_threads
     resources:
         mem_mb=mem_mb(3000, 20),
-        runtime=120,
+        runtime=minutes(20, 0.4),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -49,7 +49,7 @@ rule export_counts:
         code=code_id("expression", "readers.matrix"),
     resources:
         mem_mb=mem_mb(2000, 10),
-        runtime=30,
+        runtime=minutes(15, 0.2),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -72,7 +72,7 @@ rule cluster_seurat:
         code=code_id("r/job.R", "r/seurat.R"),
     resources:
         mem_mb=mem_mb(3000, 40),
-        runtime=240,
+        runtime=minutes(60, 1),
     conda:
         "../envs/seurat.yaml"
     script:

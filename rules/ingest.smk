@@ -17,7 +17,7 @@ rule read_section:
         code=code_id("ingest"),
     resources:
         mem_mb=mem_mb(2000, 20),
-        runtime=60,
+        runtime=minutes(15, 0.2),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -42,7 +42,7 @@ rule check_section:
         code=code_id("preflight", "figures.preflight"),
     resources:
         mem_mb=mem_mb(2000, 12),
-        runtime=30,
+        runtime=minutes(15, 0.1),
     conda:
         "../envs/scanpy.yaml"
     script:

@@ -17,7 +17,7 @@ rule cut_patches:
         code=code_id("patch_file", "tissue", "perturbations"),
     resources:
         mem_mb=mem_mb(2000, 12),
-        runtime=120,
+        runtime=minutes(20, 0.4),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -26,6 +26,8 @@ rule cut_patches:
 
 rule fetch_weights:
     """Download published network weights, checksum verified."""
+    # Nodes of a cluster often have no network.
+    localrule: True
     output:
         "resources/cache/weights/{encoder}/{file}",
     log:
@@ -61,7 +63,7 @@ rule encode_patches:
     threads: 8
     resources:
         mem_mb=mem_mb(4000, 0.5),
-        runtime=240,
+        runtime=minutes(60, 0.02),
         gpu=1 if config["encoder"]["device"] == "gpu" else 0,
     conda:
         "../envs/tensorflow.yaml"
@@ -70,27 +72,43 @@ rule encode_patches:
 
 
 rule fit_latents:
-    """Fit the principal components of a section, or of a group of sections together."""
+    """Fit the principal components of a section."""
     input:
-        lambda w: [f"results/{name}/{w.encoder}/features.h5ad" for name in targets.unit_members(w.unit, SAMPLES)],
+        "results/{sample}/{encoder}/features.h5ad",
     output:
-        "results/{unit}/{encoder}/latent_model.npz",
+        "results/{sample}/{encoder}/latent_model.npz",
     log:
-        "logs/{unit}/{encoder}/fit_latents.log",
+        "logs/{sample}/{encoder}/fit_latents.log",
     benchmark:
-        "benchmarks/{unit}/{encoder}/fit_latents.tsv"
+        "benchmarks/{sample}/{encoder}/fit_latents.tsv"
     params:
-        members=lambda w: targets.unit_members(w.unit, SAMPLES),
+        members=lambda w: [w.sample],
         latents=pick("latents", "n_latents", "n_embed", "standardize"),
         code=code_id("latents"),
     threads: few_threads
     resources:
         mem_mb=mem_mb(1000, 14),
-        runtime=30,
+        runtime=minutes(10, 0.1),
     conda:
         "../envs/scanpy.yaml"
     script:
         "../scripts/fit_latents.py"
+
+
+# A rule of its own: a cluster takes the jobs of a section together, and must not take all sections with them.
+use rule fit_latents as fit_shared_latents with:
+    input:
+        lambda w: [f"results/{s}/{w.encoder}/features.h5ad" for s in targets.unit_members(w.unit, SAMPLES)],
+    output:
+        "results/{unit}/{encoder}/latent_model.npz",
+    log:
+        "logs/{unit}/{encoder}/fit_shared_latents.log",
+    benchmark:
+        "benchmarks/{unit}/{encoder}/fit_shared_latents.tsv"
+    params:
+        members=lambda w: targets.unit_members(w.unit, SAMPLES),
+        latents=pick("latents", "n_latents", "n_embed", "standardize"),
+        code=code_id("latents"),
 
 
 rule embed_latents:
@@ -111,7 +129,7 @@ rule embed_latents:
     threads: few_threads
     resources:
         mem_mb=mem_mb(2000, 8),
-        runtime=120,
+        runtime=minutes(20, 0.3),
     conda:
         "../envs/scanpy.yaml"
     script:

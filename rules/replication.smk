@@ -14,7 +14,7 @@ rule project_latents:
         code=code_id("latents"),
     resources:
         mem_mb=mem_mb(1000, 5),
-        runtime=30,
+        runtime=minutes(15, 0.1),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -64,7 +64,7 @@ rule replicate_sections:
         code=code_id("replication", "figures.replication", "figures.section"),
     resources:
         mem_mb=mem_mb(1000, 8),
-        runtime=30,
+        runtime=minutes(15, 0.1),
     conda:
         "../envs/scanpy.yaml"
     script:

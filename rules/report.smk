@@ -28,7 +28,7 @@ rule draw_section:
         code=code_id("figures.section"),
     resources:
         mem_mb=mem_mb(2000, 12),
-        runtime=60,
+        runtime=minutes(15, 0.1),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -51,7 +51,7 @@ rule draw_published:
         code=code_id("figures.published", "figures.section"),
     resources:
         mem_mb=mem_mb(2000, 12),
-        runtime=60,
+        runtime=minutes(15, 0.1),
     conda:
         "../envs/scanpy.yaml"
     script:

@@ -65,7 +65,7 @@ rule measure_stability:
         code=code_id("stability", "figures.stability", "figures.section"),
     resources:
         mem_mb=mem_mb(2000, 10),
-        runtime=120,
+        runtime=minutes(60, 0.5),
     conda:
         "../envs/scanpy.yaml"
     script:

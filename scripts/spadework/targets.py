@@ -396,11 +396,22 @@ def whole_mb(files: Iterable[str]) -> float:
     return sum(sizes) / 1e6
 
 
-def mem_mb(base: float, factor: float) -> Callable[..., int]:
-    """Make a resource function: MB by size of the inputs that are read whole, doubled with every attempt."""
+def growing(sections: dict[str, dict[str, Any]], base: float, per_mb: float) -> Callable[..., int]:
+    """Make a resource function, of MB or minutes: by size of what is read whole, doubled with every attempt.
+
+    Parameters
+    ----------
+    sections
+        As from :func:`all_inputs`. A job that is submitted together with those before it has inputs that are not
+        there yet: the section's own files stand in for them.
+    """
 
     def ask(wildcards: object, input: Iterable[str], attempt: int) -> int:
-        return int((base + factor * whole_mb(input)) * 2 ** (attempt - 1))
+        mb = whole_mb(input)
+        section = sections.get(getattr(wildcards, "sample", ""))
+        if section and not all(Path(f).exists() for f in input):
+            mb = max(mb, whole_mb(section["files"] + section["image"]))
+        return int((base + per_mb * mb) * 2 ** (attempt - 1))
 
     return ask
 
@@ -464,7 +475,5 @@ def latent_unit(sample: Sample, config: dict[str, Any]) -> str:
 
 
 def unit_members(unit: str, samples: dict[str, Sample]) -> list[str]:
-    """List the sections whose features a unit's latents are fitted on."""
-    if unit in samples:
-        return [unit]
+    """List the sections of a group (``cohort/<group>``) whose features its shared latents are fitted on."""
     return [name for name, sample in samples.items() if f"cohort/{sample.group}" == unit and not sample.held_out]
