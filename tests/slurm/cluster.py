@@ -1,4 +1,4 @@
-"""A real Slurm cluster of one node with a pretended GPU, in a folder of its own; nothing outside the folder changes."""
+"""A real Slurm cluster of one node with a pretended GPU, in a folder of its own; nothing else changes."""
 
 from __future__ import annotations
 
