@@ -5,7 +5,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, f"{workflow.basedir}/scripts")
+import yaml
+from snakemake.sourcecache import LocalSourceFile
+from snakemake.utils import update_config
+
+if not isinstance(workflow.current_basedir, LocalSourceFile):
+    raise WorkflowError("a module from git is found at path='workflow/Snakefile', not at path='Snakefile'")
+HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
+sys.path.insert(0, f"{HOME}/scripts")
 
 from spadework import datasets, targets
 from spadework.errors import SpadeworkError
@@ -13,7 +20,11 @@ from spadework.job import code_id
 from spadework.samples import groups, load_samples
 from spadework.targets import few_threads
 
-SCHEMAS = Path(workflow.basedir, "config/schemas")
+# A module is given its configuration by the workflow that uses it, and that names only what differs.
+settings, config = config, yaml.safe_load((HOME / "config/config.yaml").read_text(encoding="utf-8"))
+update_config(config, settings)
+
+SCHEMAS = HOME / "config/schemas"
 
 # R is looked for once, where the workflow is started, unless an environment brings it.
 OWN_R = workflow.is_main_process and not workflow.deployment_settings.deployment_method

@@ -1,4 +1,4 @@
-PUBLISHED = targets.published_settings(Path(workflow.basedir, "config/spade2021.yaml"))
+PUBLISHED = targets.published_settings(HOME / "config/spade2021.yaml")
 
 
 rule compare:

@@ -42,8 +42,13 @@ class Run:
 
     def jobs(self) -> dict[str, int]:
         """Read the job table: how often each rule runs."""
-        lines = self.output.partition("Job stats:\n")[2].partition("\n\n")[0].splitlines()[2:]
-        return {rule: int(n) for rule, n in (line.split() for line in lines)}
+        return jobs(self.output)
+
+
+def jobs(output: str) -> dict[str, int]:
+    """Read the job table out of what Snakemake printed."""
+    lines = output.partition("Job stats:\n")[2].partition("\n\n")[0].splitlines()[2:]
+    return {rule: int(n) for rule, n in (line.split() for line in lines)}
 
 
 def sheet_text(rows: list[Mapping[str, object]]) -> str:
