@@ -33,7 +33,7 @@ try:
     targets.check_config(config, SCHEMAS / "config.schema.yaml")
     own = [path for path in [config["datasets"]["registry"]] if path]
     REGISTRY = datasets.read_registry(
-        [Path(workflow.basedir, "resources/datasets.yaml"), *own], SCHEMAS / "datasets.schema.yaml"
+        [HOME / "resources/datasets.yaml", *own], SCHEMAS / "datasets.schema.yaml"
     )
     SAMPLES = datasets.resolve(load_samples(config["samples"]), REGISTRY)
     targets.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")

@@ -1,13 +1,11 @@
-localrules:
-    download_file,  # compute nodes often have no network
-
-
 rule download_file:
     """Download a file of a public dataset, checksum verified.
 
     Only files that are not in the cache have this rule (see DOWNLOADS): what is there is never fetched again, nor
     removed, whatever changes. Its checksum is compared when the section is read.
     """
+    # Nodes of a cluster often have no network.
+    localrule: True
     output:
         f"{datasets.CACHE}/{{download}}",
     log:

@@ -71,32 +71,8 @@ rule encode_patches:
         "../scripts/encode_patches.py"
 
 
-rule fit_latents:
-    """Fit the principal components of a section."""
-    input:
-        "results/{sample}/{encoder}/features.h5ad",
-    output:
-        "results/{sample}/{encoder}/latent_model.npz",
-    log:
-        "logs/{sample}/{encoder}/fit_latents.log",
-    benchmark:
-        "benchmarks/{sample}/{encoder}/fit_latents.tsv"
-    params:
-        members=lambda w: [w.sample],
-        latents=pick("latents", "n_latents", "n_embed", "standardize"),
-        code=code_id("latents"),
-    threads: few_threads
-    resources:
-        mem_mb=mem_mb(1000, 14),
-        runtime=minutes(10, 0.1),
-    conda:
-        "../envs/scanpy.yaml"
-    script:
-        "../scripts/fit_latents.py"
-
-
-# A rule of its own: a cluster takes the jobs of a section together, and must not take all sections with them.
-use rule fit_latents as fit_shared_latents with:
+rule fit_shared_latents:
+    """Fit principal components of the features of all sections of a group."""
     input:
         lambda w: [f"results/{s}/{w.encoder}/features.h5ad" for s in targets.unit_members(w.unit, SAMPLES)],
     output:
@@ -109,13 +85,21 @@ use rule fit_latents as fit_shared_latents with:
         members=lambda w: targets.unit_members(w.unit, SAMPLES),
         latents=pick("latents", "n_latents", "n_embed", "standardize"),
         code=code_id("latents"),
+    threads: 2
+    resources:
+        mem_mb=mem_mb(1000, 14),
+        runtime=minutes(10, 0.1),
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/fit_shared_latents.py"
 
 
 rule embed_latents:
-    """Project features on the latents; t-SNE, UMAP and image clusters."""
+    """Fit the latents of a section, or take those of its group; t-SNE, UMAP and image clusters."""
     input:
         features="results/{sample}/{encoder}/features.h5ad",
-        model=lambda w: f"results/{UNITS[w.sample]}/{w.encoder}/latent_model.npz",
+        model=lambda w: [f"results/{UNITS[w.sample]}/{w.encoder}/latent_model.npz"] if UNITS[w.sample] else [],
     output:
         "results/{sample}/{encoder}/latents.h5ad",
     log:
@@ -123,12 +107,13 @@ rule embed_latents:
     benchmark:
         "benchmarks/{sample}/{encoder}/embed_latents.tsv"
     params:
+        fit=pick("latents", "n_latents", "n_embed", "standardize"),
         latents=pick("latents", "n_latents", "tsne", "perplexity", "n_neighbors", "resolution"),
         seed=config["seed"],
         code=code_id("latents", "clustering", "keys"),
     threads: few_threads
     resources:
-        mem_mb=mem_mb(2000, 8),
+        mem_mb=mem_mb(2000, 14),
         runtime=minutes(20, 0.3),
     conda:
         "../envs/scanpy.yaml"

@@ -1,4 +1,4 @@
-"""Project a section's features on its latents and embed and cluster them."""
+"""Fit a section's latents, or take those of its group; embed and cluster its spots by them."""
 
 from spadework.job import logged, whole_file
 
@@ -7,10 +7,12 @@ with logged(snakemake.log[0]):
 
     from spadework.clustering import categorical, cluster_and_embed
     from spadework.keys import Keys
-    from spadework.latents import LatentModel, published_tsne, tsne
+    from spadework.latents import LatentModel, fit_sections, published_tsne, tsne
 
     p = snakemake.params
-    features, model = ad.read_h5ad(snakemake.input.features), LatentModel.load(snakemake.input.model)
+    features = ad.read_h5ad(snakemake.input.features)
+    shared = [LatentModel.load(path) for path in snakemake.input.model]
+    model = shared[0] if shared else fit_sections({snakemake.wildcards.sample: features}, **p.fit)
     scores = model.project(features.X)
     out = ad.AnnData(obs=features.obs[[]])
     out.obsm["pca"] = scores[:, : p.latents["n_latents"]]

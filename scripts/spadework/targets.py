@@ -468,10 +468,8 @@ def read_twice(names: list[str], samples: dict[str, Sample]) -> str:
 
 
 def latent_unit(sample: Sample, config: dict[str, Any]) -> str:
-    """Return the folder, below results, of the latents a section uses: its own, or its group's if it has one."""
-    if config["latents"]["scope"] == "section" or not sample.group:
-        return sample.name
-    return f"cohort/{sample.group}"
+    """Name the folder, below results, of the latents a section shares with its group; empty if it has its own."""
+    return f"cohort/{sample.group}" if config["latents"]["scope"] == "group" and sample.group else ""
 
 
 def unit_members(unit: str, samples: dict[str, Sample]) -> list[str]:

@@ -40,7 +40,7 @@ def section_rules() -> set[str]:
 
 
 def test_rules_are_found():
-    assert {"read_section", "encode_patches", "encode_perturbed_patches", "draw_maps"} <= section_rules()
+    assert {"read_section", "encode_patches", "encode_perturbed_patches", "draw_section"} <= section_rules()
     assert encoder_rules() == {"encode_patches", "encode_perturbed_patches", "encode_published_patches"}
     assert "fetch_weights" in rules()
     assert "fetch_weights" not in section_rules()

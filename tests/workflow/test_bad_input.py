@@ -139,8 +139,8 @@ SETTINGS: dict[str, tuple[str | None, dict[str, Any], tuple[str, ...]]] = {
 LATE: dict[str, tuple[dict[str, Any], tuple[str, ...], str, tuple[str, ...]]] = {
     "more_latents_than_features": (
         {"latents": {"n_latents": 13}},
-        (f"results/{SMALL}/dummy/latent_model.npz",),
-        "dummy/fit_latents",
+        (f"results/{SMALL}/dummy/latents.h5ad",),
+        "dummy/embed_latents",
         (SMALL, "25 spots with 12 features", "latents.n_latents: 13", "set latents.n_latents to 12 or fewer"),
     ),
     "wrong_weights": (

@@ -32,7 +32,6 @@ TWO_ENCODERS = {"encoder": {"names": list(ENCODERS)}}
 PER_SAMPLE = {"read_section", "check_section", "cluster_expression", "cut_patches", "collect_section"}
 PER_ENCODER = {
     "encode_patches",
-    "fit_latents",
     "embed_latents",
     "associate_genes",
     "weigh_evidence",
@@ -180,7 +179,7 @@ COLLECT = {"collect_section": 1, "draw_section": 2}
 FIT = {"associate_genes": 2, "summarise_association": 2, **COLLECT}
 ASSOCIATE = {"weigh_evidence": 2, **FIT}
 EMBED = {"embed_latents": 2, **ASSOCIATE}
-PATCHES = {"cut_patches": 1, "encode_patches": 2, "fit_latents": 2, **EMBED}
+PATCHES = {"cut_patches": 1, "encode_patches": 2, **EMBED}
 
 
 def test_a_second_run_has_nothing_to_do(full: Run, simulated: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fit the principal components of one section's features, or of several sections together."""
+"""Fit the principal components of the features of several sections together."""
 
 from spadework.job import logged, whole_file
 
@@ -9,6 +9,6 @@ with logged(snakemake.log[0]):
 
     p = snakemake.params
     features = {name: ad.read_h5ad(path) for name, path in zip(p.members, snakemake.input, strict=True)}
-    model = fit_sections(features, p.latents["n_latents"], p.latents["n_embed"], p.latents["standardize"])
+    model = fit_sections(features, **p.latents)
     with whole_file(snakemake.output[0]) as path:
         model.save(path)
