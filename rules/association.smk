@@ -102,7 +102,7 @@ rule summarise_association:
         mem_mb=mem_mb(2000, 8),
         runtime=minutes(20, 0.3),
     conda:
-        "../envs/squidpy.yaml"
+        "../envs/scanpy.yaml"
     script:
         "../scripts/summarise_association.py"
 
