@@ -1,4 +1,7 @@
-"""A real Slurm cluster of one node with a pretended GPU, in a folder of its own; nothing else changes."""
+"""A real Slurm cluster of one node with a pretended GPU, in a folder of its own; nothing else changes.
+
+``python tests/slurm/cluster.py COMMAND ...`` runs a command on such a cluster and prints what was submitted.
+"""
 
 from __future__ import annotations
 
@@ -121,17 +124,19 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         """Stop what was started, and nothing else."""
-        if len(self.daemons) == 5:
-            self.run("scancel", "--user=root")
-            self._wait(lambda: not self.output("squeue", "--noheader"), "jobs to end")
-        for daemon in reversed(self.daemons):
-            daemon.terminate()
-            try:
-                daemon.wait(20)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
-                daemon.wait()
-        shutil.rmtree(self.folder)
+        try:
+            if len(self.daemons) == 5:
+                self.run("scancel", "--user=root")
+                self._wait(lambda: not self.output("squeue", "--noheader"), "jobs to end")
+        finally:
+            for daemon in reversed(self.daemons):
+                daemon.terminate()
+                try:
+                    daemon.wait(20)
+                except subprocess.TimeoutExpired:
+                    daemon.kill()
+                    daemon.wait()
+            shutil.rmtree(self.folder)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command as a user of the cluster does."""
@@ -203,3 +208,21 @@ class Cluster:
                 text = "".join(f"\n--- {p.name}\n{p.read_text()[-1500:]}" for p in logs)
                 raise RuntimeError(f"waited in vain for {what}{text}")
             time.sleep(0.1)
+
+
+def main(command: list[str]) -> int:
+    """Run a command on a cluster that lives as long as it does."""
+    if reason := missing():
+        raise SystemExit(reason)
+    with Cluster() as cluster:
+        started = time.perf_counter()
+        code = subprocess.run(command, env=cluster.environment).returncode
+        seconds = time.perf_counter() - started
+        time.sleep(2)  # the accounting lags behind
+        jobs = cluster.output("sacct", "-X", "-P", "--format=State,Elapsed,ReqMem,Timelimit,AllocTRES,Comment")
+    print(f"{jobs}{len(jobs.splitlines()) - 1} submissions, {seconds:.0f} s")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

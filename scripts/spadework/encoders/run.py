@@ -81,5 +81,6 @@ def check_gpu_offer(device: str, offered: int) -> None:
         raise SpadeworkError(
             "config: encoder.device: gpu\n  found:    the profile in use offers no GPU to this job\n"
             "  expected: resources: gpu=1 or more\n"
-            "  fix:      add --resources gpu=1 (the number of GPUs of this machine), or use a profile with GPUs"
+            "  fix:      add --resources gpu=1 (the number of GPUs of this machine); on a cluster, "
+            "--workflow-profile profiles/slurm-gpu"
         )
