@@ -40,6 +40,7 @@ try:
     INPUTS = targets.all_inputs(SAMPLES, config, REGISTRY)
     DOWNLOADS = datasets.to_download([f for i in INPUTS.values() for f in i["files"] + i["image"]], REGISTRY)
     targets.check_encoders(config)
+    WEIGHTS = targets.weights_to_fetch(config)
     targets.check_evidence(config, read_sets=workflow.is_main_process)
     targets.check_engines(config, own_r=OWN_R)
 except SpadeworkError as error:
@@ -59,6 +60,7 @@ wildcard_constraints:
     encoder="|".join(map(re.escape, dict.fromkeys([*ENCODERS, *SECOND]))),
     perturbation="|".join(map(re.escape, ["unperturbed", *config["stability"]["perturbations"]])),
     pixel_range="0-1|0-255",
+    weights="|".join(map(re.escape, WEIGHTS)) or "(?!)",
     download="|".join(map(re.escape, DOWNLOADS)) or "(?!)",
 
 

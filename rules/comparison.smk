@@ -33,8 +33,9 @@ use rule encode_patches as encode_published_patches with:
         "benchmarks/{sample}/{encoder}/encode_published_patches_{pixel_range}.tsv"
     params:
         encoder=lambda w: pick("encoder", "device", "precision") | {"pixel_range": w.pixel_range},
+        checksum=lambda w: targets.weights_checksum(w.encoder, config),
         output_px=PUBLISHED["patch"]["output_px"],
-        code=code_id("encoders.registry", "encoders.run"),
+        code=code_id("encoders.registry", "encoders.run", "encoders.weights"),
 
 
 rule compare_methods:

@@ -25,16 +25,20 @@ rule cut_patches:
 
 
 rule fetch_weights:
-    """Download published network weights, checksum verified."""
+    """Download published network weights, checksum verified.
+
+    Only files that are not there have this rule: those put there by hand are neither fetched again nor removed.
+    """
     # Nodes of a cluster often have no network.
     localrule: True
     output:
-        "resources/cache/weights/{encoder}/{file}",
+        "resources/cache/weights/{weights}",
     log:
-        "logs/weights/{encoder}/{file}.log",
+        "logs/weights/{weights}.log",
     benchmark:
-        "benchmarks/weights/{encoder}/{file}.tsv"
+        "benchmarks/weights/{weights}.tsv"
     params:
+        encoder=lambda w: w.weights.split("/")[0],
         mirror=config["encoder"]["mirror"],
     resources:
         mem_mb=500,
@@ -58,8 +62,9 @@ rule encode_patches:
         "benchmarks/{sample}/{encoder}/encode_patches.tsv"
     params:
         encoder=pick("encoder", "device", "pixel_range", "precision"),
+        checksum=lambda w: targets.weights_checksum(w.encoder, config),
         output_px=config["patch"]["output_px"],
-        code=code_id("encoders.registry", "encoders.run"),
+        code=code_id("encoders.registry", "encoders.run", "encoders.weights"),
     threads: 8
     resources:
         mem_mb=mem_mb(4000, 0.5),

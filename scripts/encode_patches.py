@@ -13,8 +13,11 @@ with logged(snakemake.log[0]):
 
     from spadework.encoders import registry
     from spadework.encoders.run import check_gpu_offer, encode_file
+    from spadework.encoders.weights import check_weights
 
     p = snakemake.params
+    for path in snakemake.input.weights:
+        check_weights(path, p.checksum)
     check_gpu_offer(p.encoder["device"], snakemake.resources.get("gpu", 0))
     encoder = registry.create(
         snakemake.wildcards.encoder,

@@ -7,4 +7,4 @@ with logged(snakemake.log[0]):
 
     from spadework.encoders.weights import fetch_weights
 
-    fetch_weights(snakemake.wildcards.encoder, Path(snakemake.output[0]), snakemake.params.mirror)
+    fetch_weights(snakemake.params.encoder, Path(snakemake.output[0]), snakemake.params.mirror)

@@ -38,6 +38,7 @@ _PER_ENCODER = (
 _PER_GROUP = ("replication.csv", "pooled.csv.gz", "replication.png")
 # Fewer permutations do not tell how much a correlation scatters: with 10, 8 % of null tests have p < 0.05.
 MIN_PERMUTATIONS = 100
+_WEIGHTS = "resources/cache/weights"
 # Inputs of some 1,000 spots.
 _SMALL_MB = 10.0
 R_ENGINES = ("seurat", "limma")
@@ -454,8 +455,24 @@ def weights_path(encoder: str, config: dict[str, Any]) -> list[str]:
     if not registry.needs_weights(encoder) or weights == "seeded":
         return []
     if weights == "imagenet":
-        return [f"resources/cache/weights/{encoder}/{imagenet_file(encoder).filename}"]
+        return [f"{_WEIGHTS}/{encoder}/{imagenet_file(encoder).filename}"]
     return [weights]
+
+
+def weights_checksum(encoder: str, config: dict[str, Any]) -> str | None:
+    """Return the published checksum of the weights an encoder is to use; none for those of the user."""
+    if not registry.needs_weights(encoder) or config["encoder"]["weights"] != "imagenet":
+        return None
+    return imagenet_file(encoder).checksum
+
+
+def weights_to_fetch(config: dict[str, Any]) -> list[str]:
+    """List published weights that the run needs and that are not in the cache, by their path in it."""
+    if config["encoder"]["weights"] != "imagenet":
+        return []
+    encoders = [*config["encoder"]["names"], *filter(None, [config["stability"]["second_encoder"]])]
+    paths = [Path(path) for encoder in encoders for path in weights_path(encoder, config)]
+    return [path.relative_to(_WEIGHTS).as_posix() for path in paths if not path.exists()]
 
 
 def read_twice(names: list[str], samples: dict[str, Sample]) -> str:

@@ -188,6 +188,14 @@ def test_a_missing_download_says_how_to_go_on(server, tmp_path):
         weights.fetch_weights("vgg19", tmp_path / "x.h5", mirror=server)
 
 
+def test_published_weights_put_there_by_hand_are_checked(weights_file):
+    checksum = f"md5:{hashlib.md5(weights_file.read_bytes()).hexdigest()}"
+    weights.check_weights(weights_file, checksum)
+    weights.check_weights(weights_file, None)
+    with pytest.raises(InputError, match="the published file"):
+        weights.check_weights(weights_file, weights.IMAGENET["vgg16"].checksum)
+
+
 def test_imagenet_weights_of_unlisted_networks_ask_for_a_file():
     with pytest.raises(InputError, match="efficientnetb7"):
         weights.imagenet_file("efficientnetb7")

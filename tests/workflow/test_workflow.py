@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -457,6 +458,24 @@ def test_a_weights_file_of_the_user_is_loaded(variants: Run, tmp_path: Path) -> 
         patches = handle["patches"][:20]
     expected = network.predict(patches.astype(np.float32), verbose=0)
     np.testing.assert_allclose(ours.X[:20], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_published_weights_are_fetched_only_where_they_are_not(simulated: Path, tmp_path: Path) -> None:
+    overlay = {"encoder": {"names": ["vgg16"], "weights": "imagenet"}}
+    target = f"results/{SAMPLE}/vgg16/features.h5ad"
+    plan = run_workflow(tmp_path, [row(simulated / "outs")], overlay, target, "--dry-run")
+    assert plan.jobs()["fetch_weights"] == 1
+    file = tmp_path / "resources/cache/weights/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"put there by hand")
+    os.utime(file, (0, 0))  # older than any script
+    plan = run_workflow(tmp_path, None, None, target, "--dry-run")
+    assert plan.code == 0, plan.output
+    assert "fetch_weights" not in plan.jobs()
+    other = run_workflow(tmp_path, None, None, target)
+    assert other.code != 0
+    assert "the published file" in other.output
+    assert file.read_bytes() == b"put there by hand"
 
 
 # ---- power cuts ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,29 @@ def imagenet_file(encoder: str) -> WeightsFile:
             remedy="download the weights without classifier yourself and set encoder.weights to the file",
         )
     return IMAGENET[encoder]
+
+
+def check_weights(path: str | Path, checksum: str | None) -> None:
+    """Check that a file is the published one; with no checksum, it is the user's own and may be anything.
+
+    Raises
+    ------
+    InputError
+        If it is another file.
+    """
+    if checksum is None:
+        return
+    algorithm, expected = checksum.split(":")
+    with open(path, "rb") as handle:
+        found = hashlib.file_digest(handle, algorithm).hexdigest()
+    if found != expected:
+        raise InputError(
+            "config",
+            path,
+            found=f"{algorithm} {found}",
+            expected=f"{expected}, the published file",
+            remedy="delete it: it is downloaded then; or set encoder.weights to its path, if it is your own",
+        )
 
 
 def fetch_weights(encoder: str, target: Path, mirror: str | None = None) -> None:
