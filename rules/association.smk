@@ -21,7 +21,7 @@ rule associate_genes:
         tested=TESTED,
         design=config["association"]["design"],
         adjustment=ADJUSTMENT,
-        code=code_id("section_association"),
+        code=code_id("associate_genes.py"),
     resources:
         mem_mb=mem_mb(1500, 8),
         runtime=minutes(60, 0.3),
@@ -44,7 +44,7 @@ rule export_values:
         "benchmarks/{sample}/{encoder}/export_values.tsv"
     params:
         tested=TESTED,
-        code=code_id("section_association"),
+        code=code_id("export_values.py"),
     resources:
         mem_mb=mem_mb(1500, 30),
         runtime=minutes(15, 0.2),
@@ -66,7 +66,7 @@ rule fit_limma:
         "benchmarks/{sample}/{encoder}/fit_limma.tsv"
     params:
         design=config["association"]["design"],
-        code=code_id("r/job.R", "r/limma.R"),
+        code=code_id("fit_limma.R"),
     resources:
         mem_mb=mem_mb(1000, 5),
         runtime=minutes(30, 0.3),
@@ -96,7 +96,7 @@ rule summarise_association:
         n_genes=config["spade_clusters"]["n_genes"],
         clusters=pick("expression", "n_pcs", "n_neighbors", "resolution"),
         seed=config["seed"],
-        code=code_id("latent_summary", "spade_clusters", "section_association"),
+        code=code_id("summarise_association.py"),
     threads: few_threads
     resources:
         mem_mb=mem_mb(2000, 8),
@@ -127,7 +127,7 @@ rule collect_section:
         encoders=ENCODERS,
         annotations=lambda w: targets.sheet_columns(SAMPLES[w.sample]),
         parameters=targets.result_parameters(config),
-        code=code_id("collect"),
+        code=code_id("collect_section.py"),
     resources:
         mem_mb=mem_mb(2000, 15),
         runtime=minutes(15, 0.1),

@@ -18,7 +18,7 @@ use rule cut_patches as cut_published_patches with:
     params:
         patch=PUBLISHED["patch"],
         channels=lambda w: SAMPLES[w.sample].channels,
-        code=code_id("patch_file", "tissue", "perturbations"),
+        code=code_id("cut_patches.py"),
 
 
 use rule encode_patches as encode_published_patches with:
@@ -35,7 +35,7 @@ use rule encode_patches as encode_published_patches with:
         encoder=lambda w: pick("encoder", "device", "precision") | {"pixel_range": w.pixel_range},
         checksum=lambda w: targets.weights_checksum(w.encoder, config),
         output_px=PUBLISHED["patch"]["output_px"],
-        code=code_id("encoders.registry", "encoders.run", "encoders.weights"),
+        code=code_id("encode_patches.py"),
 
 
 rule compare_methods:
@@ -61,7 +61,7 @@ rule compare_methods:
         min_spots_fraction=config["association"]["min_spots_fraction"],
         fdr=config["association"]["fdr"],
         dpi=config["figures"]["dpi"],
-        code=code_id("comparison", "figures.comparison", "figures.section"),
+        code=code_id("compare_methods.py"),
     resources:
         mem_mb=mem_mb(3000, 20),
         runtime=minutes(60, 0.5),

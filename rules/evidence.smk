@@ -20,7 +20,7 @@ rule weigh_evidence:
         adjustment=CALIBRATED,
         n_fields=config["calibration"]["n_fields"],
         fdr=config["association"]["fdr"],
-        code=code_id("calibration", "composition"),
+        code=code_id("weigh_evidence.py"),
     resources:
         mem_mb=mem_mb(1500, 10),
         runtime=minutes(30, 0.3),
@@ -49,7 +49,7 @@ rule enrich_terms:
         adjustment=CALIBRATED | {"mixed_model": False},
         by=pick("association", "headline", "fdr"),
         size=pick("terms", "min_size", "max_size"),
-        code=code_id("enrichment", "gene_sets", "section_association"),
+        code=code_id("enrich_terms.py"),
     resources:
         mem_mb=mem_mb(1500, 10),
         runtime=minutes(30, 0.3),

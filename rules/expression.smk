@@ -21,7 +21,7 @@ rule cluster_expression:
         filters=FILTERS,
         species=lambda w: SAMPLES[w.sample].species,
         seed=config["seed"],
-        code=code_id("expression", "clustering", "seurat"),
+        code=code_id("cluster_expression.py"),
     threads: few_threads
     resources:
         mem_mb=mem_mb(3000, 20),
@@ -46,7 +46,7 @@ rule export_counts:
     params:
         filters=FILTERS,
         species=lambda w: SAMPLES[w.sample].species,
-        code=code_id("expression", "readers.matrix"),
+        code=code_id("export_counts.py"),
     resources:
         mem_mb=mem_mb(2000, 10),
         runtime=minutes(15, 0.2),
@@ -69,7 +69,7 @@ rule cluster_seurat:
         "benchmarks/{sample}/cluster_seurat.tsv"
     params:
         expression=pick("expression", "n_top_genes", "n_pcs", "n_neighbors", "resolution"),
-        code=code_id("r/job.R", "r/seurat.R"),
+        code=code_id("cluster_seurat.R"),
     resources:
         mem_mb=mem_mb(3000, 40),
         runtime=minutes(60, 1),

@@ -14,7 +14,7 @@ rule read_section:
         checksums=lambda w: datasets.known_checksums(
             INPUTS[w.sample]["files"] + INPUTS[w.sample]["image"], REGISTRY
         ),
-        code=code_id("ingest"),
+        code=code_id("read_section.py"),
     resources:
         mem_mb=mem_mb(2000, 20),
         runtime=minutes(15, 0.2),
@@ -39,7 +39,7 @@ rule check_section:
         "benchmarks/{sample}/check_section.tsv"
     params:
         channels=lambda w: SAMPLES[w.sample].channels,
-        code=code_id("preflight", "figures.preflight"),
+        code=code_id("check_section.py"),
     resources:
         mem_mb=mem_mb(2000, 12),
         runtime=minutes(15, 0.1),

@@ -14,7 +14,7 @@ rule cut_patches:
     params:
         patch=config["patch"],
         channels=lambda w: SAMPLES[w.sample].channels,
-        code=code_id("patch_file", "tissue", "perturbations"),
+        code=code_id("cut_patches.py"),
     resources:
         mem_mb=mem_mb(2000, 12),
         runtime=minutes(20, 0.4),
@@ -64,7 +64,7 @@ rule encode_patches:
         encoder=pick("encoder", "device", "pixel_range", "precision"),
         checksum=lambda w: targets.weights_checksum(w.encoder, config),
         output_px=config["patch"]["output_px"],
-        code=code_id("encoders.registry", "encoders.run", "encoders.weights"),
+        code=code_id("encode_patches.py"),
     threads: 8
     resources:
         mem_mb=mem_mb(4000, 0.5),
@@ -89,7 +89,7 @@ rule fit_shared_latents:
     params:
         members=lambda w: targets.unit_members(w.unit, SAMPLES),
         latents=pick("latents", "n_latents", "n_embed", "standardize"),
-        code=code_id("latents"),
+        code=code_id("fit_shared_latents.py"),
     threads: 2
     resources:
         mem_mb=mem_mb(1000, 14),
@@ -115,7 +115,7 @@ rule embed_latents:
         fit=pick("latents", "n_latents", "n_embed", "standardize"),
         latents=pick("latents", "n_latents", "tsne", "perplexity", "n_neighbors", "resolution"),
         seed=config["seed"],
-        code=code_id("latents", "clustering", "keys"),
+        code=code_id("embed_latents.py"),
     threads: few_threads
     resources:
         mem_mb=mem_mb(2000, 14),

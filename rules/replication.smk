@@ -11,7 +11,7 @@ rule project_latents:
         "benchmarks/cohort/{group}/{encoder}/{sample}/project_latents.tsv"
     params:
         n_latents=config["latents"]["n_latents"],
-        code=code_id("latents"),
+        code=code_id("project_latents.py"),
     resources:
         mem_mb=mem_mb(1000, 5),
         runtime=minutes(15, 0.1),
@@ -61,7 +61,7 @@ rule replicate_sections:
         held_out=lambda w: [s for s in GROUPS[w.group] if SAMPLES[s].held_out],
         by=pick("association", "headline", "fdr"),
         dpi=config["figures"]["dpi"],
-        code=code_id("replication", "figures.replication", "figures.section"),
+        code=code_id("replicate_sections.py"),
     resources:
         mem_mb=mem_mb(1000, 8),
         runtime=minutes(15, 0.1),

@@ -25,7 +25,7 @@ rule draw_section:
         by=pick("association", "headline", "fdr"),
         image=config["patch"]["image"],
         channels=lambda w: SAMPLES[w.sample].channels,
-        code=code_id("figures.section"),
+        code=code_id("draw_section.py"),
     resources:
         mem_mb=mem_mb(2000, 12),
         runtime=minutes(15, 0.1),
@@ -48,7 +48,7 @@ rule draw_published:
     benchmark:
         "benchmarks/{sample}/{encoder}/draw_published.tsv"
     params:
-        code=code_id("figures.published", "figures.section"),
+        code=code_id("draw_published.py"),
     resources:
         mem_mb=mem_mb(2000, 12),
         runtime=minutes(15, 0.1),

@@ -16,7 +16,7 @@ use rule cut_patches as cut_perturbed_patches with:
         patch=config["patch"],
         perturbation=lambda w: w.perturbation,
         channels=lambda w: SAMPLES[w.sample].channels,
-        code=code_id("patch_file", "tissue", "perturbations"),
+        code=code_id("cut_patches.py"),
 
 
 use rule encode_patches as encode_perturbed_patches with:
@@ -62,7 +62,7 @@ rule measure_stability:
         adjustment=ADJUSTMENT | {"mixed_model": False, "permutations": 0},
         by=pick("association", "headline", "fdr"),
         dpi=config["figures"]["dpi"],
-        code=code_id("stability", "figures.stability", "figures.section"),
+        code=code_id("measure_stability.py"),
     resources:
         mem_mb=mem_mb(2000, 10),
         runtime=minutes(60, 0.5),

@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -97,10 +98,12 @@ def _keep_compiled(umap: ModuleType) -> None:
             log.info("compiled functions are not kept: set NUMBA_CACHE_DIR to a folder that can be written to")
 
 
-def _imports_of(module: Path) -> set[Path]:
-    """Find the files of the package modules that a package module imports, directly."""
+def _imports_of(file: Path) -> set[Path]:
+    """Find the files of the package that a script or a module imports, or sources, directly."""
+    if file.suffix == ".R":
+        return {PACKAGE / name for name in re.findall(r'"spadework/(r/\w+\.R)"', file.read_text(encoding="utf-8"))}
     found = set()
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -117,38 +120,31 @@ def _module_files(name: str) -> set[Path]:
     return {p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()}
 
 
-def code_id(*modules: str) -> str:
-    """Fingerprint package modules and all they import from the package.
+def code_id(script: str) -> str:
+    """Fingerprint all that a script imports from the package, directly or not.
 
     Snakemake sees a changed script but not a changed module behind it; as a parameter of a rule, this makes an
-    edit re-run exactly what depends on it.
+    edit re-run exactly what depends on it. This module is left out: no result depends on it.
 
     Parameters
     ----------
-    modules
-        Names below ``spadework``, such as ``"patches"`` or ``"encoders.registry"``, or files there that hold
-        no Python, such as ``"r/limma.R"``.
+    script
+        Name of a script beside the package.
 
     Raises
     ------
-    ValueError
-        If there is no such module: its edits would go unnoticed.
+    FileNotFoundError
+        If there is no such script: edits would go unnoticed.
     """
-    todo: list[Path] = []
-    for name in modules:
-        path = PACKAGE / name
-        files = {path} if path.is_file() else _module_files(f"{PACKAGE.name}.{name}")
-        if not files:
-            raise ValueError(f"no module {name!r} in {PACKAGE}")
-        todo += files
     seen: set[Path] = set()
+    todo = _imports_of(PACKAGE.parent / script)
     while todo:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
-            todo += _imports_of(path) if path.suffix == ".py" else []
+            todo |= _imports_of(path)
     digest = hashlib.sha256()
-    for path in sorted(seen):
+    for path in sorted(seen - {PACKAGE / "job.py"}):
         digest.update(path.relative_to(PACKAGE).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

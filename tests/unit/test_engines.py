@@ -1,9 +1,8 @@
-"""Which engines can run, what the comparison compares, and fingerprints of code that is not Python."""
+"""Which engines can run, and what the comparison compares."""
 
 from __future__ import annotations
 
 import copy
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from spadework import job
 from spadework.errors import InputError
 from spadework.samples import Sample
 from spadework.targets import (
@@ -176,65 +174,3 @@ def test_engines_are_kept_with_the_results():
     kept = result_parameters(published())
     assert kept["expression"]["engine"] == "seurat"
     assert kept["association"]["engine"] == "limma"
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch) -> Path:
-    """A copy of the package whose files may be edited."""
-    copied = Path(shutil.copytree(job.PACKAGE, tmp_path / "spadework", ignore=shutil.ignore_patterns("__pycache__")))
-    monkeypatch.setattr(job, "PACKAGE", copied)
-    return copied
-
-
-def test_an_edited_r_file_changes_the_fingerprints_that_name_it_and_no_others(package):
-    asked = {
-        "limma": ("r/job.R", "r/limma.R"),
-        "seurat": ("r/job.R", "r/seurat.R"),
-        "mixed": ("association", "r/limma.R"),
-        "python": ("association",),
-    }
-
-    def all_of() -> dict[str, str]:
-        return {name: job.code_id(*files) for name, files in asked.items()}
-
-    def changed_by(file: str) -> set[str]:
-        before, path = all_of(), package / file
-        text = path.read_text()
-        path.write_text(text + "# edited\n")
-        after = all_of()
-        path.write_text(text)
-        assert all_of() == before
-        return {name for name in asked if after[name] != before[name]}
-
-    assert changed_by("r/limma.R") == {"limma", "mixed"}
-    assert changed_by("r/seurat.R") == {"seurat"}
-    assert changed_by("r/job.R") == {"limma", "seurat"}
-    assert changed_by("keys.py") == {"mixed", "python"}  # imported by association.py
-    assert changed_by("latents.py") == set()
-
-
-def test_names_count_in_a_fingerprint_and_their_order_does_not(package):
-    assert job.code_id("r/job.R", "r/limma.R") == job.code_id("r/limma.R", "r/job.R")
-    assert job.code_id("r/limma.R") != job.code_id("r/limma.R", "r/job.R")
-    assert job.code_id("association") == job.code_id("association.py")
-    shutil.copy(package / "r" / "limma.R", package / "r" / "twin.R")
-    assert job.code_id("r/twin.R") != job.code_id("r/limma.R")
-
-
-def test_an_r_file_is_not_read_as_python(package):
-    (package / "r" / "odd.R").write_text(
-        "x <- function(a, ...) { `if`(a, 1, 2) } # from spadework.keys import Keys\n"
-    )
-    assert len(job.code_id("r/odd.R")) == 16
-
-
-@pytest.mark.parametrize("name", ["r/lima.R", "limma.R", "r/limma", "r", "seurat.R"])
-def test_a_fingerprint_of_no_file_is_refused(package, name):
-    with pytest.raises(ValueError, match="no module"):
-        job.code_id("association", name)
-
-
-def test_rules_name_r_files_that_exist():
-    for path in (ROOT / "rules").glob("*.smk"):
-        for name in re.findall(r'"(r/\w+\.R)"', path.read_text()):
-            assert (job.PACKAGE / name).is_file(), name

@@ -67,10 +67,10 @@ def write_overlay(folder: Path, overlay: Mapping[str, Any]) -> None:
     (folder / "overlay.yaml").write_text(yaml.safe_dump(merged))
 
 
-def command(folder: Path, *arguments: object, cores: int = 2) -> list[str]:
+def command(folder: Path, *arguments: object, cores: int = 2, workflow: Path = ROOT) -> list[str]:
     """Return the command line that runs the workflow in ``folder``."""
-    configs = [ROOT / "config/config.yaml", folder / "overlay.yaml"]
-    fixed = ["--directory", folder, "--snakefile", ROOT / "Snakefile", "--configfile", *configs, "--cores", cores]
+    configs = [workflow / "config/config.yaml", folder / "overlay.yaml"]
+    fixed = ["--directory", folder, "--snakefile", workflow / "Snakefile", "--configfile", *configs, "--cores", cores]
     return [str(a) for a in (sys.executable, "-m", "snakemake", *arguments, *fixed)]
 
 
@@ -85,7 +85,11 @@ def results_of(folder: Path) -> list[str]:
 
 
 def run_workflow(
-    folder: Path, rows: Rows | str | None = None, overlay: Mapping[str, Any] | None = None, *arguments: object
+    folder: Path,
+    rows: Rows | str | None = None,
+    overlay: Mapping[str, Any] | None = None,
+    *arguments: object,
+    workflow: Path = ROOT,
 ) -> Run:
     """Run the workflow in ``folder``.
 
@@ -97,6 +101,8 @@ def run_workflow(
         Configuration on top of :data:`OVERLAY`; ``None`` keeps the one that is there.
     arguments
         Further arguments of Snakemake, targets first.
+    workflow
+        Folder of the workflow.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if rows is not None:
@@ -104,7 +110,12 @@ def run_workflow(
     if overlay is not None:
         write_overlay(folder, overlay)
     done = subprocess.run(
-        command(folder, *arguments), env=environment(), capture_output=True, text=True, timeout=900, cwd=folder
+        command(folder, *arguments, workflow=workflow),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        cwd=folder,
     )
     return Run(folder, done.returncode, done.stdout + done.stderr, results_of(folder))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -168,9 +167,11 @@ def test_squidpy_draws_the_final_file(final: ad.AnnData) -> None:
 # ---- what makes it run again --------------------------------------------------------------------------------------
 
 
-def again(full: Run, rows: list[dict[str, object]], overlay: dict[str, object]) -> dict[str, int]:
-    """Return the jobs that a changed sheet or configuration would start, by a dry run."""
-    run = run_workflow(full.folder, rows, {**TWO_ENCODERS, **overlay}, "--dry-run")
+def again(
+    full: Run, rows: list[dict[str, object]], overlay: dict[str, object], workflow: Path = ROOT
+) -> dict[str, int]:
+    """Return the jobs that a changed sheet, configuration or workflow would start, by a dry run."""
+    run = run_workflow(full.folder, rows, {**TWO_ENCODERS, **overlay}, "--dry-run", workflow=workflow)
     assert run.code == 0, run.output
     assert ("Nothing to be done" in run.output) == (run.jobs() == {})
     return {rule: n for rule, n in run.jobs().items() if rule not in ("all", "total")}
@@ -224,77 +225,107 @@ def test_a_changed_image_re_runs_everything(full: Run, outs: Path) -> None:
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the package that a test may edit."""
-    copy = tmp_path / "spadework"
-    shutil.copytree(job.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(job, "PACKAGE", copy)
+def workflow(tmp_path: Path) -> Path:
+    """A copy of the workflow that a test may edit."""
+    copy = tmp_path / "workflow"
+    for name in ("Snakefile", "rules", "scripts", "config", "envs", "profiles", "resources/datasets.yaml"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        how = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        how(ROOT / name, copy / name)
     return copy
 
 
 @pytest.mark.parametrize(
-    ("edited", "changes", "keeps"),
+    ("edited", "jobs"),
     [
-        ("association.py", {"association", "collect"}, {"patch_file", "encoders.registry", "latents"}),
-        ("lattice.py", {"ingest"}, {"association", "latents"}),
-        ("readers/positions.py", {"ingest"}, {"association", "encoders.registry"}),
-        ("encoders/dummy.py", {"encoders.registry"}, {"patch_file", "association"}),  # imported where it is used
-        ("errors.py", {"section_association", "ingest", "latents", "encoders.registry", "patch_file"}, {"keys"}),
+        (None, {}),
+        ("figures/maps.py", {"draw_section": 2}),
+        ("collect.py", COLLECT),
+        ("spade_clusters.py", {"summarise_association": 2, **COLLECT}),
+        # imported where it is used; patches are not kept
+        ("encoders/dummy.py", {"cut_patches": 1, "encode_patches": 2, **EMBED}),
+        ("job.py", {}),
+        ("r/limma.R", {}),
     ],
 )
-def test_an_edited_module_changes_the_fingerprint_of_what_imports_it(
-    edited: str, changes: set[str], keeps: set[str], package: Path
+def test_an_edited_module_re_runs_exactly_what_depends_on_it(
+    edited: str | None, jobs: dict[str, int], full: Run, workflow: Path, simulated: Path
 ) -> None:
-    before = {name: job.code_id(name) for name in changes | keeps}
+    if edited:
+        with (workflow / "scripts/spadework" / edited).open("a") as handle:
+            handle.write("# edited\n")
+    assert again(full, [row(simulated / "outs")], {}, workflow) == jobs
+
+
+def test_a_changed_input_re_runs_exactly_what_depends_on_it(simulated: Path, tmp_path: Path) -> None:
+    outs = Path(shutil.copytree(simulated / "outs", tmp_path / "outs"))
+    labels = clusters(outs, seurat_clusters=1).rename(outs / "clusters.csv")
+    rows = [row(outs, clusters=labels)]
+    done = run_workflow(tmp_path / "run", rows, {})
+    assert done.code == 0, done.output
+
+    def runs() -> set[str]:
+        plan = run_workflow(done.folder, rows, {}, "--dry-run")
+        assert plan.code == 0, plan.output
+        return set(plan.jobs()) - {"all", "total"}
+
+    # Written again as they were, files below a megabyte are known by their checksum.
+    labels.touch()
+    assert runs() == set()
+    before = labels.read_text()
+    labels.write_text(before.replace("1", "7"))
+    assert runs() == {"cluster_expression", *ASSOCIATE}
+    labels.write_text(before)
+    assert runs() == set()
+    pixels = fullres(outs)
+    pixels[0, 0] = 0
+    tifffile.imwrite(outs / FULLRES, pixels, photometric="rgb")
+    assert runs() == PER_SAMPLE | PER_ENCODER
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of scripts and package that a test may edit; returns the package."""
+    copy = tmp_path / "scripts"
+    shutil.copytree(job.PACKAGE.parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(job, "PACKAGE", copy / "spadework")
+    return copy / "spadework"
+
+
+SCRIPTS = sorted(path.name for path in job.PACKAGE.parent.iterdir() if path.suffix in (".py", ".R"))
+
+
+@pytest.mark.parametrize(
+    ("edited", "changes"),
+    [
+        ("r/seurat.R", {"cluster_seurat.R"}),
+        ("r/job.R", {"cluster_seurat.R", "fit_limma.R"}),
+        ("job.py", set()),
+        ("patch_file.py", {"cut_patches.py"}),
+        ("errors.py", {name for name in SCRIPTS if name.endswith(".py")}),
+    ],
+)
+def test_an_edited_file_changes_the_fingerprint_of_what_imports_it(
+    edited: str, changes: set[str], package: Path
+) -> None:
+    before = {name: job.code_id(name) for name in SCRIPTS}
     with (package / edited).open("a") as handle:
         handle.write("# edited\n")
     assert {name for name, digest in before.items() if job.code_id(name) != digest} == changes
 
 
-def test_a_fingerprint_of_no_module_is_refused() -> None:
-    with pytest.raises(ValueError, match="no module 'assocation'"):
-        job.code_id("assocation")
+def test_a_fingerprint_of_no_script_is_refused() -> None:
+    with pytest.raises(FileNotFoundError, match="assocate_genes"):
+        job.code_id("assocate_genes.py")
 
 
-def rules() -> dict[str, tuple[Path, list[str]]]:
-    """Read script and fingerprinted modules of every rule that has a script."""
+def test_every_rule_is_fingerprinted_by_its_own_script() -> None:
+    """Downloads are verified by checksum: no edit of the code makes them stale."""
     text = "\n".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
-    found = {}
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL):
-        code, script = (
-            re.search(r"code_id\((.*?)\)", body, re.DOTALL),
-            re.search(r'"\.\./(scripts/\w+\.(?:py|R))"', body),
-        )
-        if script:
-            found[name] = ROOT / script[1], re.findall(r'"(.*?)"', code[1] if code else "")
-    return found
-
-
-def imported(script: Path) -> set[Path]:
-    """List the package files a script imports, or sources."""
-    if script.suffix == ".R":
-        return {job.PACKAGE / name for name in re.findall(r'"spadework/(r/\w+\.R)"', script.read_text())}
-    return {path for path in job._imports_of(script) if has_code(path)} - {job.PACKAGE / "job.py"}
-
-
-def has_code(path: Path) -> bool:
-    return len(ast.parse(path.read_text()).body) > 1  # more than a docstring
-
-
-# Downloads are verified by checksum: no edit of the code makes them stale.
-@pytest.mark.parametrize("rule", sorted(set(rules()) - {"fetch_weights", "download_file"}))
-def test_a_rule_is_fingerprinted_by_all_its_script_imports(rule: str) -> None:
-    script, modules = rules()[rule]
-    files = [job._module_files(f"spadework.{name}") or {job.PACKAGE / name} for name in modules]
-    seen, todo = set(), [path for found in files for path in found]
-    while todo:
-        path = todo.pop()
-        if path not in seen:
-            seen.add(path)
-            todo += job._imports_of(path) if path.suffix == ".py" else []
-    needed = imported(script)
-    assert needed
-    assert needed <= seen
+        script = re.search(r'"\.\./scripts/(\w+\.(?:py|R))"', body)
+        if script and name not in ("fetch_weights", "download_file"):
+            assert f'code=code_id("{script[1]}")' in body, name
 
 
 # ---- what must not change the result ------------------------------------------------------------------------------
