@@ -142,6 +142,8 @@ def write_wheel(distribution: Distribution, folder: Path) -> None:
         for file in distribution.files or []:
             if ".." in file.parts or file.suffix == ".pyc" or file.name in ("RECORD", "INSTALLER", "REQUESTED"):
                 continue
+            if file.parts[:2] == ("tensorflow", "include"):  # three quarters of its files, for compilers only
+                continue
             name = str(file)
             if file.parts[0].endswith(".dist-info"):
                 name = name.replace(file.parts[0], f"{stem}.dist-info", 1)

@@ -9,9 +9,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import pytest
 from channel import build_channel, build_lean
@@ -72,22 +75,35 @@ class Conda:
         return found[0]
 
 
-def _built(name: str, inputs: list[Path], build: Callable[[Path], None]) -> Path:
-    """Return a folder of the cache, built the first time; its name changes with what it is built from."""
+@contextmanager
+def _built(name: str, inputs: list[Path], build: Callable[[Path], None]) -> Iterator[Path]:
+    """Give a folder of the cache, built the first time; its name changes with what it is built from.
+
+    Older ones of the same name are removed, unless other tests are at work in them.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spadework-tests"
     cache.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(repr((sys.version, sys.base_prefix, R_MISSING)).encode())
     for path in inputs:
         digest.update(path.read_bytes())
     folder = cache / f"{name}-{digest.hexdigest()[:12]}"
-    with (cache / f"{folder.name}.lock").open("w") as lock:
+    with _lock(folder) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / ".complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # left half built
+            for other in cache.glob(f"{name}-*/"):
+                with _lock(other) as its, suppress(BlockingIOError):
+                    fcntl.flock(its, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(other)
             folder.mkdir()
             build(folder)
             (folder / ".complete").touch()
-    return folder
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield folder
+
+
+def _lock(folder: Path) -> IO[str]:
+    return folder.with_name(f"{folder.name}.lock").open("w")
 
 
 def _build_tools(folder: Path) -> None:
@@ -98,23 +114,25 @@ def _build_tools(folder: Path) -> None:
         pytest.skip(f"needs py-rattler and py-rattler-build: {done.stderr.strip().splitlines()[-1]}")
 
 
+def _build_home(home: Path, tools: Path) -> None:
+    build_lean(home / "lean")
+    build_channel(home, tools, with_r=not R_MISSING)
+    (home / "base/bin").mkdir(parents=True)
+    (home / "base/bin/activate").write_text('export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"\n')
+
+
 @pytest.fixture(scope="session")
-def conda(tmp_path_factory: pytest.TempPathFactory) -> Conda:
+def conda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conda]:
     """The lean machine, with a channel of all that the environments in envs name."""
     if sys.platform != "linux":
         pytest.skip("links and wheels are made as on Linux")
-    tools = _built("tools", [HERE / "requirements.txt"], _build_tools) / "bin/python"
-
-    def build(home: Path) -> None:
-        build_lean(home / "lean")
-        build_channel(home, tools, with_r=not R_MISSING)
-        (home / "base/bin").mkdir(parents=True)
-        (home / "base/bin/activate").write_text('export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"\n')
-
-    code = [HERE / name for name in ("assemble.py", "channel.py", "requirements.txt")]
-    inputs = [ROOT / "requirements.lock", ROOT / "tests/packages.py", *code, *(ROOT / "envs").glob("*.yaml")]
-    home = _built("conda", sorted(inputs), build)
-    command = tmp_path_factory.mktemp("bin") / "conda"
-    command.write_text(f'#!/bin/sh\nexec {shlex.join([str(tools), str(STAND_IN)])} "$@"\n')
-    command.chmod(0o755)
-    return Conda(home, command.parent, home / "lean/bin/python")
+    needed = HERE / "requirements.txt"
+    code = [ROOT / "tests/packages.py", HERE / "assemble.py", HERE / "channel.py", needed]
+    inputs = [*code, ROOT / "requirements.lock", *sorted((ROOT / "envs").glob("*.yaml"))]
+    with _built("tools", [needed], _build_tools) as tools:
+        python = tools / "bin/python"
+        with _built("conda", inputs, partial(_build_home, tools=python)) as home:
+            command = tmp_path_factory.mktemp("bin") / "conda"
+            command.write_text(f'#!/bin/sh\nexec {shlex.join([str(python), str(STAND_IN)])} "$@"\n')
+            command.chmod(0o755)
+            yield Conda(home, command.parent, home / "lean/bin/python")

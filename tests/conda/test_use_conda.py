@@ -20,11 +20,10 @@ from packages import ROOT, SCRIPTS, imported, optional, scripts_by_environment
 
 from spadework.keys import Keys
 
-pytestmark = pytest.mark.conda
 R_ENVIRONMENTS = {"seurat.yaml", "limma.yaml"}
 ENGINES = {} if R_MISSING else {"expression": {"engine": "seurat"}, "association": {"engine": "limma"}}
-# Every environment is used, and TensorFlow by the smallest network input there is.
-OVERLAY = {"encoder": {"names": ["vgg16", "colour_texture"], "weights": "seeded"}} | ENGINES
+# Every environment is used, and TensorFlow's by a real network.
+OVERLAY = {"encoder": {"names": ["vgg16"], "weights": "seeded"}} | ENGINES
 
 
 @pytest.fixture(scope="module")
