@@ -14,7 +14,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, PackagePath
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +65,30 @@ def conda_part(dependencies: list[Any]) -> dict[str, Distribution]:
     return closure(*names, *(b for n in names for b in BROUGHT.get(n, [])))
 
 
+def _files(distribution: Distribution) -> list[PackagePath]:
+    """List what jobs can need: not the commands, and neither tests nor headers, which are half of all files."""
+    return [f for f in distribution.files or [] if {"..", "tests", "include"}.isdisjoint(f.parts)]
+
+
 def place(distribution: Distribution, site: Path, copy: Callable[[Path, Path], object] = shutil.copy2) -> None:
     """Copy the files of a distribution, compiled ones included, to another ``site-packages``."""
-    for file in distribution.files or []:
-        if ".." not in file.parts:
-            target = site / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            copy(Path(str(file.locate())), target)
+    for file in _files(distribution):
+        target = site / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy(Path(str(file.locate())), target)
+
+
+def _lasting(compiled: Path) -> bytes:
+    """Read a ``.pyc`` as one that holds whatever the time of its source: installers do not keep that (PEP 552)."""
+    content = compiled.read_bytes()
+    return content[:4] + (1).to_bytes(4, "little") + bytes(8) + content[16:]
 
 
 def _link(source: Path, target: Path) -> None:
     """Link a file that will only be read; copy it where the two are on different disks."""
+    if source.suffix == ".pyc":
+        target.write_bytes(_lasting(source))
+        return
     try:
         os.link(source, target)
     except OSError:
@@ -139,16 +152,17 @@ def write_wheel(distribution: Distribution, folder: Path) -> None:
     stem = f"{canonicalize_name(distribution.name).replace('-', '_')}-{distribution.version}"
     records, record = [], f"{stem}.dist-info/RECORD"
     with zipfile.ZipFile(folder / f"{stem}-{tag}.whl", "w") as wheel:  # not compressed: it is read once
-        for file in distribution.files or []:
-            if ".." in file.parts or file.suffix == ".pyc" or file.name in ("RECORD", "INSTALLER", "REQUESTED"):
-                continue
-            if file.parts[:2] == ("tensorflow", "include"):  # three quarters of its files, for compilers only
+        for file in _files(distribution):
+            if file.name in ("RECORD", "INSTALLER", "REQUESTED"):
                 continue
             name = str(file)
             if file.parts[0].endswith(".dist-info"):
                 name = name.replace(file.parts[0], f"{stem}.dist-info", 1)
-            wheel.write(str(file.locate()), name)
-            records.append(f"{name},," if file.hash is None else f"{name},{file.hash.mode}={file.hash.value},")
+            if file.suffix == ".pyc":
+                wheel.writestr(name, _lasting(Path(str(file.locate()))))
+            else:
+                wheel.write(str(file.locate()), name)
+            records.append(f"{name},,")
         wheel.writestr(record, "".join(f"{line}\n" for line in [*records, f"{record},,"]))
 
 
