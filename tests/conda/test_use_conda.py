@@ -14,8 +14,8 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pytest
-from conftest import R_MISSING, Conda
 from harness import write_overlay
+from lean import R_MISSING, Conda
 from packages import ROOT, SCRIPTS, imported, optional, scripts_by_environment
 
 from spadework.keys import Keys

@@ -14,6 +14,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from spadework.encoders import registry, weights
+from spadework.encoders.download import fetch_weights
 from spadework.encoders.keras_applications import KerasEncoder, seeded_vgg16
 from spadework.encoders.run import check_gpu_offer, encode_file
 from spadework.errors import InputError, SpadeworkError
@@ -172,20 +173,20 @@ def _expect(monkeypatch, checksum: str) -> None:
 def test_weights_are_downloaded_and_verified(server, weights_file, monkeypatch, tmp_path):
     _expect(monkeypatch, f"md5:{hashlib.md5(weights_file.read_bytes()).hexdigest()}")
     target = tmp_path / "cache" / weights_file.name
-    weights.fetch_weights("vgg16", target, mirror=server)
+    fetch_weights("vgg16", target, mirror=server)
     assert target.read_bytes() == weights_file.read_bytes()
 
 
 def test_a_download_with_another_checksum_is_refused_and_not_kept(server, weights_file, tmp_path):
     target = tmp_path / weights_file.name
     with pytest.raises(InputError, match="md5:6d6bbae143d832006294945121d1f1fc"):
-        weights.fetch_weights("vgg16", target, mirror=server)
+        fetch_weights("vgg16", target, mirror=server)
     assert not target.exists()
 
 
 def test_a_missing_download_says_how_to_go_on(server, tmp_path):
     with pytest.raises(InputError, match=r"encoder\.weights"):
-        weights.fetch_weights("vgg19", tmp_path / "x.h5", mirror=server)
+        fetch_weights("vgg19", tmp_path / "x.h5", mirror=server)
 
 
 def test_published_weights_put_there_by_hand_are_checked(weights_file):

@@ -1,4 +1,4 @@
-"""Published weights: where they are, how to know them, how to get them. No network library is imported here."""
+"""Published weights: where they are, and how to know them. No network library is imported here."""
 
 from __future__ import annotations
 
@@ -110,40 +110,3 @@ def check_weights(path: str | Path, checksum: str | None) -> None:
             expected=f"{expected}, the published file",
             remedy="delete it: it is downloaded then; or set encoder.weights to its path, if it is your own",
         )
-
-
-def fetch_weights(encoder: str, target: Path, mirror: str | None = None) -> None:
-    """Download published weights, verify the checksum, and only then give them their name.
-
-    Parameters
-    ----------
-    mirror
-        Base URL that holds the file under the same name, instead of the publisher's.
-
-    Raises
-    ------
-    InputError
-        If the download fails or the checksum differs.
-    """
-    import pooch
-    import requests
-
-    known = imagenet_file(encoder)
-    url = f"{mirror.rstrip('/')}/{known.filename}" if mirror else known.url
-    try:
-        pooch.retrieve(
-            url,
-            known_hash=known.checksum,
-            path=target.parent,
-            fname=target.name,
-            downloader=pooch.HTTPDownloader(timeout=60),
-        )
-    except (requests.RequestException, ValueError, OSError) as error:
-        raise InputError(
-            "config",
-            target,
-            found=f"the weights of {encoder} could not be fetched from {url} ({error})",
-            expected=f"a file with {known.checksum}",
-            remedy=f"download {known.filename} on another machine and set encoder.weights to its path, or put it at "
-            f"{target}; encoder.mirror names another server; encoder.weights: seeded runs without (random) weights",
-        ) from error
