@@ -131,6 +131,7 @@ COHORTS = {
 @pytest.mark.parametrize(("n", "group", "scope", "jobs", "expected"), COHORTS.values(), ids=COHORTS)
 def test_a_section_is_three_submissions(n, group, scope, jobs, expected, simulated, tmp_path):
     """A dry run: needs no Slurm."""
+    pytest.importorskip("snakemake_executor_plugin_slurm")
     sections = {f"s{i}": group for i in range(n)}
     run = run_on_cluster(tmp_path / "run", simulated / "outs", "--dry-run", sections=sections, scope=scope)
     assert run.code == 0, run.output
