@@ -118,24 +118,24 @@ def test_a_job_killed_for_its_memory_is_tried_again_with_more(cluster, accounted
     assert done["State"] == "COMPLETED"
 
 
-# Sections, their group, scope of latents, jobs at least, submissions.
+# Sections, their group, scope of latents, submissions.
 COHORTS = {
-    "sections": (20, "", "section", 340, 3 * 20),
+    "sections": (20, "", "section", 3 * 20),
     # shared latents, two batches of five sections and of one, replication
-    "replicates": (6, "g", "section", 110, 3 * 6 + 1 + 2 + 1),
+    "replicates": (6, "g", "section", 3 * 6 + 1 + 2 + 1),
     # shared latents, replication
-    "shared_latents": (6, "g", "group", 95, 3 * 6 + 1 + 1),
+    "shared_latents": (6, "g", "group", 3 * 6 + 1 + 1),
 }
 
 
-@pytest.mark.parametrize(("n", "group", "scope", "jobs", "expected"), COHORTS.values(), ids=COHORTS)
-def test_a_section_is_three_submissions(n, group, scope, jobs, expected, simulated, tmp_path):
+@pytest.mark.parametrize(("n", "group", "scope", "expected"), COHORTS.values(), ids=COHORTS)
+def test_a_section_is_three_submissions(n, group, scope, expected, simulated, tmp_path):
     """A dry run: needs no Slurm."""
     pytest.importorskip("snakemake_executor_plugin_slurm")
     sections = {f"s{i}": group for i in range(n)}
     run = run_on_cluster(tmp_path / "run", simulated / "outs", "--dry-run", sections=sections, scope=scope)
     assert run.code == 0, run.output
-    assert run.jobs()["total"] > jobs
+    assert run.jobs()["total"] > 10 * n
     submitted = submissions(run.output)
     assert {name: submitted.count(name) for name in PER_SECTION} == dict.fromkeys(PER_SECTION, n)
     assert len(submitted) == expected
