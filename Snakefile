@@ -19,9 +19,12 @@ include: "rules/replication.smk"
 include: "rules/report.smk"
 include: "rules/comparison.smk"
 include: "rules/stability.smk"
+include: "rules/provenance.smk"
 
 
 rule all:
     default_target: True
     input:
         targets.final_outputs(SAMPLES, config),
+        "results/manifest.json",
+        "results/methods.md",

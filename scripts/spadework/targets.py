@@ -42,6 +42,15 @@ _WEIGHTS = "resources/cache/weights"
 # Inputs of some 1,000 spots.
 _SMALL_MB = 10.0
 R_ENGINES = ("seurat", "limma")
+# Rules that run for a value of a key only (None: for any that is neither empty nor false), and for other targets.
+_ON_DEMAND: dict[tuple[str, str], tuple[str | None, tuple[str, ...]]] = {
+    ("expression", "engine"): ("seurat", ("export_counts", "cluster_seurat")),
+    ("association", "engine"): ("limma", ("export_values", "fit_limma")),
+    ("latents", "scope"): ("section", ("project_latents", "associate_shared_latents")),
+    ("terms", "gene_sets"): (None, ("enrich_terms",)),
+    ("figures", "published"): (None, ("draw_published",)),
+}
+_OTHER_TARGETS = ("*_published_patches*", "compare_methods", "*_perturbed_patches_*", "measure_stability")
 # What a rule of the schema asks for, in words.
 _WORDS = {
     "type": "a value of type",
@@ -123,6 +132,57 @@ def all_inputs(samples: dict[str, Sample], config: dict[str, Any], registry: Reg
     if problems:
         raise SpadeworkError("\n".join(problems))
     return found
+
+
+def benchmark_patterns(samples: dict[str, Sample], config: dict[str, Any]) -> dict[str, list[str]]:
+    """Say which benchmark files are those of ``rule all``, by pattern.
+
+    Returns
+    -------
+    dict
+        ``used``, and ``idle``: of these, files of rules that do not run for this configuration or for other targets
+        only; they are left over from another run.
+    """
+    cohorts = dict.fromkeys(
+        [*(f"cohort/{g}" for g in groups(samples)), *(latent_unit(s, config) for s in samples.values())]
+    )
+    folders = [*samples, *(f"{sample}/{e}" for sample in samples for e in config["encoder"]["names"])]
+    folders += [f"{unit}/{e}" for unit in cohorts if unit not in samples for e in config["encoder"]["names"]]
+    folders += [
+        f"{unit}/{e}/{s}"
+        for unit in cohorts
+        if unit not in samples
+        for e in config["encoder"]["names"]
+        for s in samples
+    ]
+    idle = [f"{name}.tsv" for name in _OTHER_TARGETS]
+    for (section, key), (value, rules) in _ON_DEMAND.items():
+        if config[section][key] in ([], False) or (value and config[section][key] != value):
+            idle += [f"{rule}.tsv" for rule in rules]
+    idle += [f"{name}/*/fit_latents.tsv" for name, sample in samples.items() if latent_unit(sample, config) != name]
+    used = [f"{folder}/*.tsv" for folder in folders]
+    if config["encoder"]["weights"] == "imagenet":
+        used += [f"weights/{e}/*.tsv" for e in config["encoder"]["names"]]
+    return {"used": used, "idle": idle}
+
+
+def other_inputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
+    """List the files results depend on besides those of the sections: clusters made elsewhere, and gene sets."""
+    clusters = [str(sample.clusters) for sample in samples.values() if sample.clusters]
+    return list(dict.fromkeys([*clusters, *config["terms"]["gene_sets"]]))
+
+
+def sheet_row(sample: Sample) -> dict[str, str]:
+    """Return a row of the sample sheet as text, without empty cells."""
+    row = {"path": sample.path, "image": sample.image, "channels": ",".join(sample.channels)}
+    row |= {
+        "platform": sample.platform,
+        "species": sample.species,
+        "clusters": sample.clusters,
+        "group": sample.group,
+    }
+    row |= {"held_out": "yes" if sample.held_out else ""} | sample.extra
+    return {column: str(value) for column, value in row.items() if value}
 
 
 def check_config(config: dict[str, Any], schema: Path) -> None:

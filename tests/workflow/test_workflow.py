@@ -69,7 +69,8 @@ def test_a_run_succeeds_and_makes_every_file(full: Run) -> None:
     files = ["association.parquet", "association.csv.gz", "latents.csv", *(f"figures/{f}.png" for f in figures)]
     files += ["calibration.csv", "beyond_composition.csv.gz", "cluster_comparison.csv"]
     wanted = [f"{SAMPLE}.h5ad", "preflight/overlay.png", *(f"{e}/{file}" for e in ENCODERS for file in files)]
-    assert {f"results/{SAMPLE}/{name}" for name in wanted} <= set(full.results)
+    of_run = {"results/manifest.json", "results/methods.md"}
+    assert {f"results/{SAMPLE}/{name}" for name in wanted} | of_run <= set(full.results)
 
 
 def test_a_run_leaves_neither_temporary_nor_partial_files(full: Run) -> None:
@@ -78,6 +79,7 @@ def test_a_run_leaves_neither_temporary_nor_partial_files(full: Run) -> None:
 
 def test_every_job_has_a_log_with_what_it_printed_and_a_benchmark(full: Run) -> None:
     jobs = {f"{SAMPLE}/{rule}" for rule in PER_SAMPLE} | {f"{SAMPLE}/{e}/{r}" for e in ENCODERS for r in PER_ENCODER}
+    jobs.add("write_manifest")
     assert sum(full.jobs().values()) / 2 == len(jobs) + 1  # and `all`; the table ends in a total
     for name in jobs:
         assert re.search(r"^\d\d:\d\d:\d\d done in \d+\.\d s$", full.log(f"{name}.log"), re.MULTILINE), name
@@ -144,6 +146,20 @@ def test_the_final_file_says_how_it_was_made(final: ad.AnnData) -> None:
         assert spade[encoder]["components"].shape == (N_LATENTS, final.obsm[Keys.features(encoder)].shape[1])
 
 
+def test_the_manifest_says_what_the_run_was(full: Run, final: ad.AnnData) -> None:
+    manifest = json.loads((full.folder / "results/manifest.json").read_text())
+    run, measured = manifest["deterministic"], manifest["measured"]
+    assert run["configuration"]["patch"]["output_px"] == OVERLAY["patch"]["output_px"]
+    assert run["inputs"] == {SAMPLE: dict(final.uns[Keys.SPADE]["digests"])}
+    assert run["sections"][SAMPLE]["spots"] == final.n_obs
+    assert run["sections"][SAMPLE]["genes_tested"]["dummy"] == np.isfinite(final.varm["spade_dummy_p"]).any(1).sum()
+    assert run["software"]["scanpy"] == final.uns[Keys.SPADE]["versions"]["scanpy"]
+    ran = {rule: n for rule, n in full.jobs().items() if rule not in ("all", "total", "write_manifest")}
+    assert {rule: used["jobs"] for rule, used in measured["rules"].items()} == ran
+    assert measured["all_rules"]["wall_s"] == pytest.approx(sum(r["wall_s"] for r in measured["rules"].values()))
+    assert "257" in (full.folder / "results/methods.md").read_text()
+
+
 def test_the_final_file_joins_by_barcode(final: ad.AnnData, simulated: Path) -> None:
     table = positions(simulated / "outs").set_index("barcode").loc[final.obs_names]
     np.testing.assert_array_equal(
@@ -174,7 +190,8 @@ def again(
     run = run_workflow(full.folder, rows, {**TWO_ENCODERS, **overlay}, "--dry-run", workflow=workflow)
     assert run.code == 0, run.output
     assert ("Nothing to be done" in run.output) == (run.jobs() == {})
-    return {rule: n for rule, n in run.jobs().items() if rule not in ("all", "total")}
+    assert ("write_manifest" in run.jobs()) == (run.jobs() != {})
+    return {rule: n for rule, n in run.jobs().items() if rule not in ("all", "total", "write_manifest")}
 
 
 COLLECT = {"collect_section": 1, "draw_section": 2}

@@ -1,0 +1,26 @@
+rule write_manifest:
+    """Say what this run was: for a paper's methods, and to compare with another run."""
+    input:
+        sections=expand("results/{sample}/{sample}.h5ad", sample=SAMPLES),
+        others=targets.other_inputs(SAMPLES, config),
+        # Nothing is said of a run that is not at its end.
+        results=targets.final_outputs(SAMPLES, config),
+    output:
+        manifest="results/manifest.json",
+        methods="results/methods.md",
+    log:
+        "logs/write_manifest.log",
+    benchmark:
+        "benchmarks/write_manifest.tsv"
+    params:
+        config=config,
+        samples={name: targets.sheet_row(sample) for name, sample in SAMPLES.items()},
+        patterns=targets.benchmark_patterns(SAMPLES, config),
+        code=code_id("provenance", "methods"),
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/write_manifest.py"
