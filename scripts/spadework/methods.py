@@ -215,6 +215,8 @@ def _latents(run: Mapping[str, Any], cite: _Citations) -> str:
         held_out = _held_out(run)
         apart = f"; {_names(held_out, run)} {_was(held_out)} projected and not fitted" if held_out else ""
         where = f" for all sections of a group together ({_listed(members)}{apart})"
+        alone = len(run["sections"]) - sum(map(len, members.values()))
+        where += ", and for every other section separately" if alone else ""
     elif len(run["sections"]) > 1:
         where = " for every section separately"
     text = f"""
