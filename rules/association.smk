@@ -84,7 +84,7 @@ rule summarise_association:
         manifest="results/{sample}/patches/manifest.parquet",
         association="results/{sample}/{encoder}/association.parquet",
     output:
-        latents="results/{sample}/{encoder}/latents.csv",
+        latents=shown_section("results/{sample}/{encoder}/latents.csv", "latent_table", "Latents"),
         clusters="results/{sample}/{encoder}/spade_clusters.csv",
         comparison="results/{sample}/{encoder}/cluster_comparison.csv",
     log:

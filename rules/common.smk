@@ -68,6 +68,16 @@ pick = partial(targets.pick, config)
 mem_mb = minutes = partial(targets.growing, INPUTS)
 
 
+def shown(path, caption, category, **labels):
+    """Mark a result for `snakemake --report`."""
+    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
+
+
+def shown_section(path, caption, category):
+    """Mark a result of a section and an encoder for the report."""
+    return shown(path, caption, category, section="{sample}", encoder="{encoder}", result=caption.replace("_", " "))
+
+
 def comparable(wildcards):
     """Return SCTransform's counts for the comparison; ask for R only where it is wanted."""
     try:

@@ -31,7 +31,7 @@ rule check_section:
         image=lambda w: INPUTS[w.sample]["image"],
     output:
         report="results/{sample}/preflight/preflight.json",
-        overlay="results/{sample}/preflight/overlay.png",
+        overlay=shown("results/{sample}/preflight/overlay.png", "overlay", "Preflight", section="{sample}"),
     log:
         text="logs/{sample}/check_section.log",
         overlay="logs/{sample}/check_section.png",

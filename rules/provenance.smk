@@ -6,8 +6,8 @@ rule write_manifest:
         # Nothing is said of a run that is not at its end.
         results=targets.final_outputs(SAMPLES, config),
     output:
-        manifest="results/manifest.json",
-        methods="results/methods.md",
+        manifest=shown("results/manifest.json", "manifest", "Run", file="manifest"),
+        methods=shown("results/methods.md", "methods", "Run", file="methods"),
     log:
         "logs/write_manifest.log",
     benchmark:

@@ -50,7 +50,13 @@ rule replicate_sections:
     output:
         pairs="results/cohort/{group}/{encoder}/replication.csv",
         pooled="results/cohort/{group}/{encoder}/pooled.csv.gz",
-        figure="results/cohort/{group}/{encoder}/replication.png",
+        figure=shown(
+            "results/cohort/{group}/{encoder}/replication.png",
+            "replication",
+            "Replication",
+            group="{group}",
+            encoder="{encoder}",
+        ),
     log:
         "logs/cohort/{group}/{encoder}/replicate_sections.log",
     benchmark:

@@ -1,4 +1,7 @@
 PAGES = ["latents", "clusters", "embeddings", "volcano", "variance", *EVIDENCE]
+# Pages in the report, and where; the others are for a closer look.
+REPORTED = {"latents": "Latents", "clusters": "Latents", "volcano": "Genes", "terms": "Genes"}
+REPORTED |= {"calibration": "Evidence", "beyond_composition": "Evidence"}
 LATENT_NUMBERS = range(1, config["latents"]["n_latents"] + 1)
 
 
@@ -12,7 +15,11 @@ rule draw_section:
         association="results/{sample}/{encoder}/association.parquet",
         latents="results/{sample}/{encoder}/latents.csv",
     output:
-        **{page: f"results/{{sample}}/{{encoder}}/figures/{page}.png" for page in PAGES},
+        **{
+            page: shown_section(path, page, REPORTED[page]) if page in REPORTED else path
+            for page in PAGES
+            for path in [f"results/{{sample}}/{{encoder}}/figures/{page}.png"]
+        },
         latent=expand("results/{{sample}}/{{encoder}}/figures/latent_{k}.png", k=LATENT_NUMBERS),
         patches=expand("results/{{sample}}/{{encoder}}/figures/patches_{k}.png", k=LATENT_NUMBERS),
     log:
