@@ -15,7 +15,7 @@ rule write_manifest:
     params:
         config=config,
         samples={name: targets.sheet_row(sample) for name, sample in SAMPLES.items()},
-        patterns=targets.benchmark_patterns(SAMPLES, config),
+        patterns=targets.benchmark_patterns(SAMPLES, config, INPUTS),
         code=code_id("provenance", "methods"),
     resources:
         mem_mb=1000,

@@ -26,6 +26,8 @@ _SOFTWARE = (
     *("anndata", "h5py", "igraph", "keras", "numpy", "openTSNE", "pandas", "pillow", "scanpy", "scikit-image"),
     *("scikit-learn", "scipy", "squidpy", "tensorflow", "tensorflow-cpu", "tifffile", "umap-learn"),
 )
+# Benchmarks are named by rule, but for downloads, which are named by file.
+_DOWNLOADS = {"weights": "fetch_weights", "datasets": "download_file"}
 _ARCHIVED = ".git_archival.txt"
 
 
@@ -138,8 +140,7 @@ def times(folder: Path, used: Iterable[str], idle: Iterable[str]) -> dict[str, A
     for path in sorted({path for pattern in used for path in folder.glob(pattern)}):
         name = path.relative_to(folder)
         if not any(name.match(pattern) for pattern in idle):
-            # Downloads are named by file.
-            files.setdefault("fetch_weights" if name.parts[0] == "weights" else path.stem, []).append(path)
+            files.setdefault(_DOWNLOADS.get(name.parts[0], path.stem), []).append(path)
     rules: dict[str, dict[str, Any]] = {}
     for rule, found in sorted(files.items()):
         # The last line is the last attempt. A job too short to be measured has neither CPU time nor memory.

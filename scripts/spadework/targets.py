@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
-from spadework.datasets import Registry, section_files
+from spadework.datasets import CACHE, Registry, section_files
 from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
@@ -134,35 +134,37 @@ def all_inputs(samples: dict[str, Sample], config: dict[str, Any], registry: Reg
     return found
 
 
-def benchmark_patterns(samples: dict[str, Sample], config: dict[str, Any]) -> dict[str, list[str]]:
+def benchmark_patterns(
+    samples: dict[str, Sample], config: dict[str, Any], inputs: dict[str, dict[str, Any]]
+) -> dict[str, list[str]]:
     """Say which benchmark files are those of ``rule all``, by pattern.
+
+    Parameters
+    ----------
+    inputs
+        Of :func:`all_inputs`.
 
     Returns
     -------
     dict
-        ``used``, and ``idle``: of these, files of rules that do not run for this configuration or for other targets
+        ``used``, and ``idle``: of these, files of rules that do not run for this configuration, or for other targets
         only; they are left over from another run.
     """
-    cohorts = dict.fromkeys(
-        [*(f"cohort/{g}" for g in groups(samples)), *(latent_unit(s, config) for s in samples.values())]
-    )
-    folders = [*samples, *(f"{sample}/{e}" for sample in samples for e in config["encoder"]["names"])]
-    folders += [f"{unit}/{e}" for unit in cohorts if unit not in samples for e in config["encoder"]["names"]]
-    folders += [
-        f"{unit}/{e}/{s}"
-        for unit in cohorts
-        if unit not in samples
-        for e in config["encoder"]["names"]
-        for s in samples
-    ]
-    idle = [f"{name}.tsv" for name in _OTHER_TARGETS]
-    for (section, key), (value, rules) in _ON_DEMAND.items():
-        if config[section][key] in ([], False) or (value and config[section][key] != value):
-            idle += [f"{rule}.tsv" for rule in rules]
-    idle += [f"{name}/*/fit_latents.tsv" for name, sample in samples.items() if latent_unit(sample, config) != name]
-    used = [f"{folder}/*.tsv" for folder in folders]
+    encoders = config["encoder"]["names"]
+    shared = {latent_unit(sample, config) for sample in samples.values()} - {""}
+    cohorts = sorted(shared | {f"cohort/{group}" for group in groups(samples)})
+    units = [f"{unit}/{encoder}" for unit in [*samples, *cohorts] for encoder in encoders]
+    used = [f"{folder}/*.tsv" for folder in [*samples, *units]]
+    used += [f"{cohort}/{encoder}/{sample}/*.tsv" for cohort in cohorts for encoder in encoders for sample in samples]
     if config["encoder"]["weights"] == "imagenet":
-        used += [f"weights/{e}/*.tsv" for e in config["encoder"]["names"]]
+        used += [f"weights/{encoder}/*.tsv" for encoder in encoders]
+    files = [Path(file) for found in inputs.values() for file in [*found["files"], *found["image"]]]
+    used += [f"datasets/{file.relative_to(CACHE)}.tsv" for file in files if file.is_relative_to(CACHE)]
+    idle = [f"{rule}.tsv" for rule in _OTHER_TARGETS]
+    for (section, key), (value, rules) in _ON_DEMAND.items():
+        asked_for = config[section][key]
+        if asked_for in ([], False) or (value and asked_for != value):
+            idle += [f"{rule}.tsv" for rule in rules]
     return {"used": used, "idle": idle}
 
 

@@ -14,6 +14,7 @@ import yaml
 from snakemake.utils import update_config
 
 from spadework import targets
+from spadework.datasets import CACHE
 from spadework.provenance import machine, revision, times, to_json
 from spadework.samples import Sample
 
@@ -106,7 +107,8 @@ def patterns(**sections: dict[str, object]) -> dict[str, list[str]]:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     update_config(config, sections)
     samples = {name: Sample(name, Path(name), group="gut") for name in ("a", "b")}
-    return targets.benchmark_patterns(samples, config)
+    inputs = {"a": {"files": ["data/a/matrix.h5", f"{CACHE}/set/matrix.h5"], "image": []}}
+    return targets.benchmark_patterns(samples, config, inputs)
 
 
 @pytest.mark.parametrize(
@@ -114,11 +116,11 @@ def patterns(**sections: dict[str, object]) -> dict[str, list[str]]:
     [
         ("a/read_section.tsv", {}),
         ("b/vgg16/draw_section.tsv", {}),
-        ("a/vgg16/fit_latents.tsv", {}),
-        ("cohort/gut/vgg16/fit_latents.tsv", {"latents": {"scope": "group"}}),
+        ("cohort/gut/vgg16/fit_shared_latents.tsv", {"latents": {"scope": "group"}}),
         ("cohort/gut/vgg16/replicate_sections.tsv", {}),
         ("cohort/gut/vgg16/a/associate_shared_latents.tsv", {}),
         ("weights/vgg16/notop.h5.tsv", {}),
+        ("datasets/set/matrix.h5.tsv", {}),
         ("a/cluster_seurat.tsv", {"expression": {"engine": "seurat"}}),
         ("a/vgg16/fit_limma.tsv", {"association": {"engine": "limma"}}),
         ("a/vgg16/enrich_terms.tsv", {"terms": {"gene_sets": ["go.gmt"]}}),
@@ -135,13 +137,13 @@ def test_what_runs_counts(name: str, counts_if: dict[str, dict[str, object]], tm
     ("name", "left_over_if"),
     [
         ("c/read_section.tsv", {}),
+        ("datasets/other/matrix.h5.tsv", {}),
         ("a/colour_texture/encode_patches.tsv", {}),
         ("a/cluster_seurat.tsv", {}),
         ("a/export_counts.tsv", {}),
         ("a/vgg16/fit_limma.tsv", {}),
         ("a/vgg16/enrich_terms.tsv", {}),
         ("a/vgg16/draw_published.tsv", {}),
-        ("a/vgg16/fit_latents.tsv", {"latents": {"scope": "group"}}),
         ("cohort/gut/vgg16/a/associate_shared_latents.tsv", {"latents": {"scope": "group"}}),
         ("a/cut_published_patches.tsv", {}),
         ("a/vgg16/encode_published_patches_0-1.tsv", {}),

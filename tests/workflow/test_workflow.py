@@ -160,6 +160,21 @@ def test_the_manifest_says_what_the_run_was(full: Run, final: ad.AnnData) -> Non
     assert "257" in (full.folder / "results/methods.md").read_text()
 
 
+def test_the_report_shows_what_matters_and_loads_nothing(full: Run) -> None:
+    done = run_workflow(full.folder, None, None, "--report", "report.html")
+    assert done.code == 0, done.output
+    page = (full.folder / "report.html").read_text()
+    results = json.loads(re.search(r"^ *var results = (\{.*\});?$", page, re.MULTILINE)[1])
+    shown = {name.removeprefix("results/") for name in results}
+    figures = ("latents", "clusters", "volcano", "calibration", "beyond_composition")
+    wanted = {f"{SAMPLE}/{e}/figures/{figure}.png" for e in ENCODERS for figure in figures}
+    wanted |= {f"{SAMPLE}/{e}/latents.csv" for e in ENCODERS} | {f"{SAMPLE}/preflight/overlay.png"}
+    assert shown == wanted | {"manifest.json", "methods.md"}
+    assert all(len(result["caption"]) > 50 for result in results.values())
+    assert f"Spots of {SAMPLE} (circles)" in results[f"results/{SAMPLE}/preflight/overlay.png"]["caption"]
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
+
+
 def test_the_final_file_joins_by_barcode(final: ad.AnnData, simulated: Path) -> None:
     table = positions(simulated / "outs").set_index("barcode").loc[final.obs_names]
     np.testing.assert_array_equal(
