@@ -172,26 +172,29 @@ def _images(run: Mapping[str, Any], cite: _Citations) -> str:
     text = f"""
         Square patches with an edge of {size} were cut around the centre of every spot from the {kinds} image, filled
         by reflection beyond its borders, and resized to {patch["output_px"]} × {patch["output_px"]} pixels."""
-    for i, (name, described) in enumerate(run["encoders"].items()):
-        text += f" {'They were also' if i else 'They were'} {_encoder(name, described[0], run, cite)}."
-    seeded = [_network(name) for name, several in run["encoders"].items() if several[0].get("weights") == "seeded"]
+    encoders = [several[0] for several in run["encoders"].values()]
+    for i, described in enumerate(encoders):
+        text += f" {'They were also' if i else 'They were'} {_encoder(described, run, cite)}."
+    seeded = [_network(encoder["name"]) for encoder in encoders if encoder.get("weights") == "seeded"]
     if seeded:
         text += f"""
             **The weights of {_list(seeded)} were random (drawn with a fixed seed), not trained on ImageNet or on
             anything else: results made with them serve to try the workflow out and must not be interpreted.**"""
-    if len(run["encoders"]) > 1:
+    if len(encoders) > 1:
         text += " All that follows was done for the features of each encoder separately."
     return text
 
 
-def _encoder(name: str, described: Mapping[str, Any], run: Mapping[str, Any], cite: _Citations) -> str:
+def _encoder(described: Mapping[str, Any], run: Mapping[str, Any], cite: _Citations) -> str:
+    name = described["name"]  # that of a rule that took the encoder's place, where one did
     if name == "colour_texture":
         return f"""
             described by {described["dim"]} measures of colour and texture (`colour_texture`): densities of the
             stains by colour deconvolution {cite("ruifrok")}, their detail at several scales, gradients, and local
             binary patterns {cite("ojala")}"""
     if "weights" not in described:
-        return f"described by {described['dim']} numbers of the encoder `{name}`, which is for tests only"
+        tests = ", which is for tests only" if name == "dummy" else ""
+        return f"described by {described['dim']:,} features of the encoder `{name}`{tests}"
     text = f"""
         encoded by the convolutional network {_network(name)} {cite(*["vgg"] * name.startswith("vgg"), "keras")}
         without its classifier, with global average pooling ({described["dim"]:,} features)"""
@@ -199,7 +202,7 @@ def _encoder(name: str, described: Mapping[str, Any], run: Mapping[str, Any], ci
         imagenet = run["configuration"]["encoder"]["weights"] == "imagenet"
         text += f" and weights trained on ImageNet {cite('imagenet')}" if imagenet else ""
         text += "" if imagenet else f" and the weights of the file `{described['weights']}`"
-    if described["pixel_range"] == "0-1":
+    if described.get("pixel_range") == "0-1":
         text += """, their pixel values scaled to 0-1 before the network's own preprocessing, which expects 0-255 (as
             in the published script)"""
     return text

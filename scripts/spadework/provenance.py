@@ -175,6 +175,7 @@ def _read_section(path: Path) -> dict[str, Any]:
         spots, genes = (len(file[axis][file[axis].attrs["_index"]]) for axis in ("obs", "var"))
         tested = {e: _tested(file["varm"][Keys.association(e, "p")][:]) for e in encoders}
         spatial = {e: _tested(file["varm"][Keys.association(e, "p_spatial")][:]) for e in encoders}
+        dim = {e: file["obsm"][Keys.features(e)].shape[1] for e in encoders}
         clusters = {
             kind: len(file["obs"][kind]["categories"])
             for kind in (Keys.CLUSTER, Keys.IMAGE_CLUSTER, Keys.SPADE_CLUSTER)
@@ -195,7 +196,8 @@ def _read_section(path: Path) -> dict[str, Any]:
         "latents_fitted_on": {e: [str(name) for name in spade[e]["fitted_on"]] for e in encoders},
         "variance_ratio": {e: [round(float(v), 4) for v in spade[e]["variance_ratio"]] for e in encoders},
     }
-    described = {e: dict(spade[e]["encoder"]) for e in encoders}
+    # A rule of another workflow that takes the encoder's place may say less of itself.
+    described = {e: {"name": e, "dim": dim[e]} | dict(spade[e]["encoder"]) for e in encoders}
     return {
         "digests": dict(spade["digests"]),
         "facts": facts,

@@ -165,6 +165,12 @@ def test_weights_of_a_file_are_not_called_imagenet() -> None:
     says_nothing_of(text, "ImageNet")
 
 
+def test_an_encoder_of_another_workflow_goes_by_its_own_name() -> None:
+    text = written(encoders={"vgg16": {"name": "virchow", "dim": 1280}})
+    says(text, "described by 1,280 features of the encoder `virchow`.")
+    says_nothing_of(text, "VGG16", "ImageNet", "for tests")
+
+
 def test_an_encoder_without_a_network_brings_no_network_library() -> None:
     text = written(encoders={"colour_texture": COLOUR})
     says_nothing_of(text, "VGG16", "Keras", "TensorFlow", "weights")

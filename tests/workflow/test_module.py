@@ -13,6 +13,8 @@ import pytest
 import yaml
 from harness import OVERLAY, ROOT, environment, jobs, sheet_text
 
+from spadework.provenance import revision
+
 SAMPLE = "gut"
 FINAL = f"results/{SAMPLE}/{SAMPLE}.h5ad"
 # What a user of the module writes: where it is, the few settings that differ, one rule of his own.
@@ -124,10 +126,11 @@ def check_result(folder: Path) -> None:
 def test_a_folder_is_a_module_of_another_workflow(simulated: Path, tmp_path: Path) -> None:
     outer = write_outer(tmp_path / "outer", simulated / "outs", repr(str(ROOT / "workflow/Snakefile")))
     assert jobs(run(outer, "--dry-run"))["spadework_all"] == 1
-    ran = jobs(run(outer, FINAL))
+    ran = jobs(run(outer))
     assert {"spadework_cut_patches", "describe_patches"} <= ran.keys()
     assert "spadework_encode_patches" not in ran
     check_result(outer)
+    assert "features of the encoder `mine`" in (outer / "results/methods.md").read_text()
 
 
 def test_a_git_repository_is_a_module_of_another_workflow(simulated: Path, repository: Path, tmp_path: Path) -> None:
@@ -137,6 +140,7 @@ def test_a_git_repository_is_a_module_of_another_workflow(simulated: Path, repos
     check_result(outer)
     commit = git(repository, "rev-parse", "v1").strip()
     assert [p.name for p in (outer / ".snakemake/spadework").iterdir()] == [commit]
+    assert revision(outer / ".snakemake/spadework" / commit)["commit"] == commit
     assert "Nothing to be done" in run(outer, FINAL)
 
 
