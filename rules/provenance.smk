@@ -1,5 +1,6 @@
 rule write_manifest:
     """Say what this run was: for a paper's methods, and to compare with another run."""
+    localrule: True
     input:
         sections=expand("results/{sample}/{sample}.h5ad", sample=SAMPLES),
         others=targets.other_inputs(SAMPLES, config),
@@ -16,7 +17,7 @@ rule write_manifest:
         config=config,
         samples={name: targets.sheet_row(sample) for name, sample in SAMPLES.items()},
         patterns=targets.benchmark_patterns(SAMPLES, config, INPUTS),
-        code=code_id("provenance", "methods"),
+        code=code_id("write_manifest.py"),
     resources:
         mem_mb=1000,
         runtime=10,
