@@ -78,8 +78,7 @@ def main(folder: Path) -> None:
     table = files.value_counts().rename("jobs").to_frame()
     table["start and imports, CPU s"] = [import_seconds(ROOT / "scripts" / scripts[rule]) for rule in table.index]
     starting = float((table["jobs"] * table.iloc[:, 1]).sum())
-    machine.print_machine()
-    sys.stdout.write(f"{table.round(2).to_string()}\n\n")
+    sys.stdout.write(f"{machine.describe()}\n\n{table.round(2).to_string()}\n\n")
     sys.stdout.write(
         f"{SECTIONS} sections, {len(files)} jobs: {wall:.0f} s, {wall / SECTIONS:.1f} s per section;"
         f" {cpu / SECTIONS:.1f} CPU s per section, {starting / cpu:.0%} of it start-up and imports\n"
