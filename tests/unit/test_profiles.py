@@ -70,6 +70,11 @@ def test_every_encoder_rule_asks_for_a_gpu_and_no_other_does():
     assert {name for name, resources in asked.items() if resources.get("gpu")} == encoder_rules()
 
 
+def test_cores_are_asked_for_by_number_where_a_rule_goes_by_the_size_of_its_input():
+    by_size = {name for name, text in rules().items() if re.search(r"(?m)^    threads: \D", text)}
+    assert set(profile("slurm-gpu")["set-threads"]) == by_size
+
+
 def test_every_job_that_is_submitted_says_how_long_it_takes_and_grows_when_tried_again():
     for name, text in rules().items():
         if "script:" in text and "localrule: True" not in text:
