@@ -14,7 +14,7 @@ rule write_manifest:
     benchmark:
         "benchmarks/write_manifest.tsv"
     params:
-        config=config,
+        config=targets.comparable_config(config),
         samples={name: targets.sheet_row(sample) for name, sample in SAMPLES.items()},
         patterns=targets.benchmark_patterns(SAMPLES, config, INPUTS),
         code=code_id("write_manifest.py"),

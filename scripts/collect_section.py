@@ -9,6 +9,7 @@ with logged(snakemake.log[0]):
     import pandas as pd
 
     from spadework.collect import EncoderResults, collect
+    from spadework.tables import read_csv
 
     i, p = snakemake.input, snakemake.params
     encoders = [
@@ -17,7 +18,7 @@ with logged(snakemake.log[0]):
             ad.read_h5ad(features),
             ad.read_h5ad(latents),
             pd.read_parquet(association),
-            pd.read_csv(clusters, dtype=str).set_index("barcode"),
+            read_csv(clusters, dtype=str).set_index("barcode"),
         )
         for name, features, latents, association, clusters in zip(
             p.encoders, i.features, i.latents, i.association, i.clusters, strict=True

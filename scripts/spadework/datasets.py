@@ -91,6 +91,9 @@ def read_registry(paths: Iterable[str | Path], schema: Path) -> Registry:
         for name, entry in content.items():
             if name in registry:
                 raise _unfit(path, f"the dataset {name}, which is known already")
+            names = [file["name"] for file in [*entry["files"], *filter(None, [entry.get("image")])]]
+            if len(names) > len(set(names)):
+                raise _unfit(path, f"the dataset {name}, which has two files of the same name")
             registry[name] = _dataset(name, entry)
     return registry
 

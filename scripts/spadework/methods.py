@@ -363,7 +363,6 @@ def _cohorts(run: Mapping[str, Any], cite: _Citations) -> str:
 
 def _software(run: Mapping[str, Any], cite: _Citations) -> str:
     used = dict(run["software"])
-    used.setdefault("tensorflow", used.get("tensorflow-cpu", ""))
     networks = any("keras" in one for several in run["encoders"].values() for one in several)
     idle = {"keras", "tensorflow"} if not networks else set()
     idle |= {"openTSNE"} if "opentsne" not in cite else set()

@@ -24,7 +24,7 @@ from spadework.keys import Keys
 # What results depend on; those that an environment does not have are left out.
 _SOFTWARE = (
     *("anndata", "h5py", "igraph", "keras", "numpy", "openTSNE", "pandas", "pillow", "scanpy", "scikit-image"),
-    *("scikit-learn", "scipy", "squidpy", "tensorflow", "tensorflow-cpu", "tifffile", "umap-learn"),
+    *("scikit-learn", "scipy", "squidpy", "tifffile", "umap-learn"),
 )
 # Benchmarks are named by rule, but for downloads, which are named by file.
 _DOWNLOADS = {"weights": "fetch_weights", "datasets": "download_file"}
@@ -69,7 +69,7 @@ def manifest(
             "configuration": config,
             "samples": samples,
             "inputs": {name: section["digests"] for name, section in described.items()},
-            "other_inputs": {path: file_digest(path) for path in sorted(other_inputs)},
+            "other_inputs": _by_name(other_inputs),
             "encoders": encoders,
             "sections": {name: section["facts"] for name, section in described.items()},
         },
@@ -79,6 +79,14 @@ def manifest(
             **times(benchmarks, **patterns),
         },
     }
+
+
+def _by_name(files: Iterable[str]) -> dict[str, str]:
+    """Digest files; of those of one name, all digests."""
+    found: dict[str, set[str]] = {}
+    for path in files:
+        found.setdefault(Path(path).name, set()).add(file_digest(path))
+    return {name: ", ".join(sorted(digests)) for name, digests in sorted(found.items())}
 
 
 def revision(home: Path) -> dict[str, Any]:
@@ -101,10 +109,11 @@ def revision(home: Path) -> dict[str, Any]:
         top, commit_now = _git(home, "rev-parse", "--show-toplevel", "HEAD").splitlines()
         if Path(top).resolve() != home.resolve():  # a copy inside a repository of something else
             raise OSError(f"{home.name} is not the top of a git repository")
-        changed = _git(home, "status", "--porcelain", "--untracked-files=no").splitlines()
-    except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        return {"commit": None, "changed": None, "reason": said.strip().splitlines()[0]}
+        # Settings are to be changed; the manifest has them.
+        kept = ("--", ".", ":!config", ":!profiles")
+        changed = _git(home, "status", "--porcelain", "--untracked-files=no", *kept).splitlines()
+    except (OSError, ValueError, subprocess.CalledProcessError):
+        return {"commit": None, "changed": None, "reason": "no git, or no repository of its own"}
     return {"commit": commit_now, "changed": sorted(line[3:] for line in changed), "reason": ""}
 
 
@@ -250,5 +259,6 @@ def _recorded(sections: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]
         for encoder in section["encoders"].values():
             if "keras" in encoder:
                 yield "keras", encoder["keras"]
+                yield encoder["backend"], encoder["backend_version"]
         for line in section["r"]:  # "R 4.2.2; limma 3.54.1"
             yield from re.findall(r"(\S+) ([\d.]+)(?:;|$)", line)

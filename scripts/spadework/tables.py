@@ -30,5 +30,15 @@ def write_csv(table: pd.DataFrame, path: str | Path, *, index_label: str | None 
         harmless.to_csv(partial, index=False, float_format="%.6g")
 
 
+def read_csv(path: str | Path, dtype: type | None = None) -> pd.DataFrame:
+    """Read a table of :func:`write_csv`, its text as it was; ``dtype`` as in :func:`pandas.read_csv`."""
+    table = pd.read_csv(path, dtype=dtype)
+    return table.apply(lambda column: column if pd.api.types.is_numeric_dtype(column) else column.map(_as_it_was))
+
+
+def _as_it_was(value: object) -> object:
+    return value[1:] if isinstance(value, str) and value[:1] == "'" and value[1:].startswith(_FORMULA) else value
+
+
 def _harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -174,13 +174,23 @@ def other_inputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str
     return list(dict.fromkeys([*clusters, *config["terms"]["gene_sets"]]))
 
 
+def comparable_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration without what says where files are: two runs of the same analysis have it alike."""
+    kept = {key: value for key, value in config.items() if key not in ("samples", "datasets")}
+    kept["encoder"] = {key: value for key, value in config["encoder"].items() if key != "mirror"}
+    kept["encoder"]["weights"] = Path(config["encoder"]["weights"]).name
+    kept["terms"] = config["terms"] | {"gene_sets": [Path(path).name for path in config["terms"]["gene_sets"]]}
+    return kept
+
+
 def sheet_row(sample: Sample) -> dict[str, str]:
-    """Return a row of the sample sheet as text, without empty cells."""
-    row = {"path": sample.path, "image": sample.image, "channels": ",".join(sample.channels)}
+    """Return a row of the sample sheet as text, without empty cells; of paths, the last part."""
+    path, image, clusters = (p and p.name for p in (sample.path, sample.image, sample.clusters))
+    row = {"path": path, "image": image, "channels": ",".join(sample.channels)}
     row |= {
         "platform": sample.platform,
         "species": sample.species,
-        "clusters": sample.clusters,
+        "clusters": clusters,
         "group": sample.group,
     }
     row |= {"held_out": "yes" if sample.held_out else ""} | sample.extra

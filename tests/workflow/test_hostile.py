@@ -22,6 +22,7 @@ from spadework import targets
 from spadework.encoders import registry
 from spadework.errors import InputError, SpadeworkError
 from spadework.samples import load_samples
+from spadework.tables import read_csv, write_csv
 
 SAMPLE = "hostile"
 # A formula, markup, an escape of matplotlib's, paths, a break of line and of column.
@@ -165,6 +166,16 @@ def test_sections_that_hold_pickles_do_not_run_them(file: str, simulated: Path, 
     done = run_workflow(tmp_path / "run", [{"sample": SAMPLE, "path": path, "species": "human"}], {}, target)
     assert (done.code == 0) == (file == MATRIX), done.output
     assert not (tmp_path / "ran").exists()
+
+
+def test_tables_come_back_as_they_were(tmp_path: Path) -> None:
+    """Barcodes may look like formulas; so may text that has an apostrophe of its own."""
+    table = pd.DataFrame(
+        {"name": [*NAMES, "-1x2", "'quoted", "'tis", None], "value": np.arange(len(NAMES) + 4) + 0.5}
+    )
+    write_csv(table.set_index("name"), tmp_path / "t.csv", index_label="name")
+    assert not pd.read_csv(tmp_path / "t.csv")["name"].str.match(r"[=+\-@\t\r]").any()
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "t.csv"), table)
 
 
 def test_the_mark_would_be_seen(tmp_path: Path) -> None:

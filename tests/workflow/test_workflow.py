@@ -299,7 +299,7 @@ def test_a_changed_input_re_runs_exactly_what_depends_on_it(simulated: Path, tmp
     def runs() -> set[str]:
         plan = run_workflow(done.folder, rows, {}, "--dry-run")
         assert plan.code == 0, plan.output
-        return set(plan.jobs()) - {"all", "total"}
+        return set(plan.jobs()) - {"all", "total", "write_manifest"}
 
     # Written again as they were, files below a megabyte are known by their checksum.
     labels.touch()

@@ -124,6 +124,7 @@ class KerasEncoder(Encoder):
 
     def describe(self) -> dict[str, Any]:
         """Return weights, digest, preprocessing and device."""
+        backend = self._keras.backend.backend()
         return super().describe() | {
             "weights": self._weights,
             "weights_digest": self._digest,
@@ -131,7 +132,8 @@ class KerasEncoder(Encoder):
             "precision": self._precision,
             "input_px": int(self._model.input_shape[1]),
             "device": self._device,
-            "backend": self._keras.backend.backend(),
+            "backend": backend,
+            "backend_version": importlib.import_module(backend).__version__,
             "keras": self._keras.__version__,
         }
 
