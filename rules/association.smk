@@ -76,37 +76,6 @@ rule fit_limma:
         "../scripts/fit_limma.R"
 
 
-rule summarise_association:
-    """Say what each latent goes along with, and cluster the spots by the genes that follow the image."""
-    input:
-        expression="results/{sample}/expression/expression.h5ad",
-        latents="results/{sample}/{encoder}/latents.h5ad",
-        manifest="results/{sample}/patches/manifest.parquet",
-        association="results/{sample}/{encoder}/association.parquet",
-    output:
-        latents=shown_section("results/{sample}/{encoder}/latents.csv", "latent_table", "Latents"),
-        clusters="results/{sample}/{encoder}/spade_clusters.csv",
-        comparison="results/{sample}/{encoder}/cluster_comparison.csv",
-    log:
-        "logs/{sample}/{encoder}/summarise_association.log",
-    benchmark:
-        "benchmarks/{sample}/{encoder}/summarise_association.tsv"
-    params:
-        by=pick("association", "headline", "fdr"),
-        n_genes=config["spade_clusters"]["n_genes"],
-        clusters=pick("expression", "n_pcs", "n_neighbors", "resolution"),
-        seed=config["seed"],
-        code=code_id("summarise_association.py"),
-    threads: few_threads
-    resources:
-        mem_mb=mem_mb(2000, 8),
-        runtime=minutes(20, 0.3),
-    conda:
-        "../envs/scanpy.yaml"
-    script:
-        "../scripts/summarise_association.py"
-
-
 rule collect_section:
     """Merge everything into the section's final AnnData."""
     input:

@@ -2,32 +2,39 @@
 CALIBRATED = ADJUSTMENT | {"permutations": 0}
 
 
-rule weigh_evidence:
-    """Try all tests on patterns unrelated to any gene; ask what the latents add to what is known about the spots."""
+rule assess_association:
+    """Say what latents go along with and add to what is known, cluster by the genes found, and try the tests."""
     input:
         expression="results/{sample}/expression/expression.h5ad",
         latents="results/{sample}/{encoder}/latents.h5ad",
         manifest="results/{sample}/patches/manifest.parquet",
+        association="results/{sample}/{encoder}/association.parquet",
     output:
+        latents=shown_section("results/{sample}/{encoder}/latents.csv", "latent_table", "Latents"),
+        clusters="results/{sample}/{encoder}/spade_clusters.csv",
+        comparison="results/{sample}/{encoder}/cluster_comparison.csv",
         composition="results/{sample}/{encoder}/beyond_composition.csv.gz",
         calibration=["results/{sample}/{encoder}/calibration.csv"] if "calibration" in EVIDENCE else [],
     log:
-        "logs/{sample}/{encoder}/weigh_evidence.log",
+        "logs/{sample}/{encoder}/assess_association.log",
     benchmark:
-        "benchmarks/{sample}/{encoder}/weigh_evidence.tsv"
+        "benchmarks/{sample}/{encoder}/assess_association.tsv"
     params:
         tested=TESTED,
         adjustment=CALIBRATED,
+        by=pick("association", "headline", "fdr"),
+        n_genes=config["spade_clusters"]["n_genes"],
+        clusters=pick("expression", "n_pcs", "n_neighbors", "resolution"),
         n_fields=config["calibration"]["n_fields"],
-        fdr=config["association"]["fdr"],
-        code=code_id("weigh_evidence.py"),
+        code=code_id("assess_association.py"),
+    threads: few_threads
     resources:
-        mem_mb=mem_mb(1500, 10),
+        mem_mb=mem_mb(2000, 10),
         runtime=minutes(30, 0.3),
     conda:
         "../envs/scanpy.yaml"
     script:
-        "../scripts/weigh_evidence.py"
+        "../scripts/assess_association.py"
 
 
 rule enrich_terms:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from spadework.association import Moments, benjamini_hochberg, fit_model, gene_moments
+from spadework.columns import ADJUSTED
 from spadework.mixed_model import SpatialMixedModel
 from spadework.residuals import analytic_pearson, fit_negative_binomial
 from spadework.spatial_null import SpatialNull, orthonormal_basis
@@ -24,11 +25,6 @@ from spadework.surrogates import PermutedLatents
 
 Residuals = Literal["nb", "pearson"]
 Columns = dict[str, NDArray[np.float64]]
-DEPTH = ("r_depth", "t_depth", "p_depth", "fdr_depth")
-SPATIAL = ("t_spatial", "p_spatial", "fdr_spatial", "ess")
-MIXED = ("t_mixed", "p_mixed", "fdr_mixed")
-PERMUTED = ("p_permuted", "fdr_permuted", "ess_permuted")
-STATISTICS = DEPTH + SPATIAL + MIXED + PERMUTED
 # Counts regressed at a time: what fits the cache is fastest, and large sections stay small in memory.
 _BLOCK_VALUES = 1_000_000
 
@@ -165,7 +161,7 @@ def associate_adjusted(
         if f"p_{test_name}" in columns:
             columns[f"fdr_{test_name}"] = benjamini_hochberg(columns[f"p_{test_name}"])
     further = ("spatial_share", "spatial_range", "log10_p_depth", "log10_p_spatial")
-    order = [name for name in (*STATISTICS, *further) if name in columns]
+    order = [name for name in (*ADJUSTED, *further) if name in columns]
     return {name: columns[name] for name in order}
 
 

@@ -21,11 +21,11 @@ from scipy.stats import false_discovery_control, rankdata
 from scipy.stats import t as student
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
+from spadework.columns import PUBLISHED
 from spadework.keys import Keys
 
 Design = Literal["marginal", "joint"]
 Expression: TypeAlias = sparse.csr_matrix | sparse.csc_matrix | NDArray[np.floating]
-STATISTICS = ("coef", "coef_std", "r", "rho", "t", "p", "fdr")
 # R's qr and lm take a column as a combination of those before it when less than this share of its length is new.
 COLLINEAR = 1e-7
 
@@ -441,7 +441,7 @@ def to_table(
                 "gene_id": genes[Keys.GENE_IDS].to_numpy(str),
                 "mean_expression": mean,
                 "n_spots": n_spots,
-                **{name: getattr(result, name)[:, j] for name in STATISTICS},
+                **{name: getattr(result, name)[:, j] for name in PUBLISHED},
                 "log10_p": result.log10_p[:, j],
                 **{name: values[:, j] for name, values in (further or {}).items()},
             }

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from spadework.adjusted import Columns
 from spadework.association import benjamini_hochberg, fit_model, gene_moments
+from spadework.columns import LEVEL
 from spadework.null_fields import fit_field, simulate_fields
 from spadework.section_association import Adjustment, ModelInput, adjust, on_lattice
 from spadework.spatial_null import SpatialNull
 
-LEVEL = 0.05
 # Null latents tested together: some hundred would need all memory there is.
 _AT_A_TIME = 50
 
@@ -91,22 +91,3 @@ def _neighbours(null: SpatialNull, values: NDArray[np.float64]) -> NDArray[np.fl
     """Correlation of spots one pitch apart, (m,)."""
     covariance = null.covariances(values)
     return covariance[1] / covariance[0]
-
-
-def verdict(table: pd.DataFrame, fdr: float) -> str:
-    """Say in a sentence what the published test and the spatial one make of null latents."""
-    if table.empty:
-        return "No lattice, or too few spots: there is no spatial test, and calibration cannot be shown."
-    n = table["field"].nunique()
-
-    def says(test: str) -> str:
-        found = table[table["test"] == test]["found"]
-        share = table[table["test"] == test]["share_below_05"].mean()
-        return (
-            f"for {(found > 0).sum()} of them ({found.mean():.3g} genes on average; p < 0.05 in {share:.1%} of tests)"
-        )
-
-    return (
-        f"{n} random patterns, as smooth as this section's latents but unrelated to any gene: at FDR {fdr:.0%} the "
-        f"published test finds genes {says('published')}, the spatial test {says('spatial')}."
-    )

@@ -10,9 +10,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from spadework import adjusted
-from spadework.association import STATISTICS
 from spadework.clustering import categorical
+from spadework.columns import ADJUSTED, PUBLISHED
 from spadework.keys import Keys
 
 
@@ -111,6 +110,6 @@ def association_matrices(table: pd.DataFrame, genes: pd.Index) -> dict[str, np.n
         statistic: table.pivot(index="gene", columns="latent", values=statistic)
         .reindex(index=genes, columns=latents)
         .to_numpy(float)
-        for statistic in (*STATISTICS, *adjusted.STATISTICS)
+        for statistic in (*PUBLISHED, *ADJUSTED)
         if statistic in table
     }

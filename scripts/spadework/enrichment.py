@@ -36,12 +36,11 @@ from scipy import sparse
 from scipy.stats import false_discovery_control, hypergeom, norm, rankdata
 from scipy.stats import t as student
 
+from spadework.columns import DOWN, OVER_REPRESENTATION, RANK, UP
 from spadework.errors import InputError
 from spadework.headline import Headline
 from spadework.section import unversioned
 
-OVER_REPRESENTATION, RANK = "over-representation", "rank"
-UP, DOWN = "up", "down"
 R, ESS = "r_depth", "ess"
 # They give the null SD of a set to 1 / sqrt(2 * 200) = 5 %, for which the t distribution makes up.
 N_PERMUTATIONS = 200

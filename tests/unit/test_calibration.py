@@ -11,8 +11,9 @@ import pytest
 from scipy import sparse
 from scipy.spatial.distance import cdist
 
-from spadework.calibration import calibrate, verdict
+from spadework.calibration import calibrate
 from spadework.composition import beyond_composition
+from spadework.figures.calibration import verdict
 from spadework.keys import Keys
 from spadework.section_association import Adjustment, ModelInput, associate_section, select
 from spadework.spatial_null import STEPS, SpatialNull

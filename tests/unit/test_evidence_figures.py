@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from spadework.calibration import calibrate, verdict
-from spadework.figures.calibration import calibration_page
+from spadework.calibration import calibrate
+from spadework.figures.calibration import calibration_page, verdict
 from spadework.figures.composition import composition_page
 from spadework.figures.style import finish
 

@@ -161,8 +161,7 @@ def all_scripts() -> set[str]:
     return {"read_section", "check_section", "cluster_expression", "cut_patches", "encode_patches"} | {
         "embed_latents",
         "associate_genes",
-        "weigh_evidence",
-        "summarise_association",
+        "assess_association",
         "collect_section",
         "draw_section",
     }

@@ -34,8 +34,7 @@ PER_ENCODER = {
     "encode_patches",
     "embed_latents",
     "associate_genes",
-    "weigh_evidence",
-    "summarise_association",
+    "assess_association",
     "draw_section",
 }
 
@@ -210,8 +209,8 @@ def again(
 
 
 COLLECT = {"collect_section": 1, "draw_section": 2}
-FIT = {"associate_genes": 2, "summarise_association": 2, **COLLECT}
-ASSOCIATE = {"weigh_evidence": 2, **FIT}
+ASSESS = {"assess_association": 2, **COLLECT}
+ASSOCIATE = {"associate_genes": 2, **ASSESS}
 EMBED = {"embed_latents": 2, **ASSOCIATE}
 PATCHES = {"cut_patches": 1, "encode_patches": 2, **EMBED}
 
@@ -224,9 +223,9 @@ def test_a_second_run_has_nothing_to_do(full: Run, simulated: Path) -> None:
     ("overlay", "jobs"),
     [
         ({"association": {"min_spots_fraction": 0.2}}, ASSOCIATE),
-        ({"association": {"design": "joint"}}, FIT),
+        ({"association": {"design": "joint"}}, ASSOCIATE),
         ({"association": {"covariates": []}}, ASSOCIATE),
-        ({"calibration": {"n_fields": 3}}, {"weigh_evidence": 2, "draw_section": 2}),
+        ({"calibration": {"n_fields": 3}}, ASSESS),
         ({"figures": {"dpi": 60}}, {"draw_section": 2}),
         ({"latents": {"resolution": 2.0}}, EMBED),
         ({"expression": {"min_counts": 120}}, {"cluster_expression": 1, **ASSOCIATE}),
@@ -273,7 +272,7 @@ def workflow(tmp_path: Path) -> Path:
         (None, {}),
         ("figures/maps.py", {"draw_section": 2}),
         ("collect.py", COLLECT),
-        ("spade_clusters.py", {"summarise_association": 2, **COLLECT}),
+        ("spade_clusters.py", ASSESS),
         # imported where it is used; patches are not kept
         ("encoders/dummy.py", {"cut_patches": 1, "encode_patches": 2, **EMBED}),
         ("job.py", {}),

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spadework.calibration import LEVEL, verdict
+from spadework.columns import LEVEL
 
 _NAMES = {"published": "as published", "depth": "+ depth", "spatial": "+ depth\nand space", "mixed": "mixed\nmodel"}
 _COLOURS = {"published": "#D55E00", "depth": "#E69F00", "spatial": "#0072B2", "mixed": "#56B4E9"}
@@ -45,3 +45,22 @@ def _strips(ax: Axes, table: pd.DataFrame, tests: list[str], column: str) -> Non
         ax.hlines(values.mean(), x - 0.34, x + 0.34, color=_COLOURS[test], lw=1.5)
     ax.set_xticks(range(len(tests)), [_NAMES[test] for test in tests])
     ax.set_xlim(-0.6, max(len(tests), 1) - 0.4)
+
+
+def verdict(table: pd.DataFrame, fdr: float) -> str:
+    """Say in a sentence what the published test and the spatial one make of null latents."""
+    if table.empty:
+        return "No lattice, or too few spots: there is no spatial test, and calibration cannot be shown."
+    n = table["field"].nunique()
+
+    def says(test: str) -> str:
+        found = table[table["test"] == test]["found"]
+        share = table[table["test"] == test]["share_below_05"].mean()
+        return (
+            f"for {(found > 0).sum()} of them ({found.mean():.3g} genes on average; p < 0.05 in {share:.1%} of tests)"
+        )
+
+    return (
+        f"{n} random patterns, as smooth as this section's latents but unrelated to any gene: at FDR {fdr:.0%} the "
+        f"published test finds genes {says('published')}, the spatial test {says('spatial')}."
+    )

@@ -98,9 +98,8 @@ def draw_tissue(ax: Axes, canvas: Canvas, wash: float = _WASH) -> None:
     """Draw the image with a scale bar and no axes."""
     pale = (canvas.image * (1 - wash) + 255 * wash).astype(np.uint8)
     ax.imshow(pale, extent=canvas.extent, interpolation="bilinear")
-    ax.set(xticks=[], yticks=[], aspect="equal", xlim=canvas.extent[:2], ylim=canvas.extent[2:])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    ax.set(aspect="equal", xlim=canvas.extent[:2], ylim=canvas.extent[2:])
+    ax.axis("off")
     width = canvas.extent[1] - canvas.extent[0]
     bar = next((b for b in (5000, 2000, 1000, 500, 200, 100, 50, 20) if b <= width / 4), 10)
     label = f"{bar // 1000} mm" if bar >= 1000 else f"{bar} µm"

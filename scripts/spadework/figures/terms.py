@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from spadework.enrichment import DOWN, RANK, UP
+from spadework.columns import DOWN, RANK, UP
 from spadework.figures import style as _style  # noqa: F401  (sets the look)
 
 N_BEST = 5  # at each side
