@@ -109,7 +109,7 @@ def components(features: np.ndarray) -> np.ndarray:
 def nb_residuals(y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Pearson residuals of a negative binomial regression, by statsmodels."""
     x = sm.add_constant(z)
-    mean = sm.GLM(y, x, family=sm.families.Poisson()).fit(tol=1e-12).mu
+    mean = sm.GLM(y, x, family=sm.families.NegativeBinomial(alpha=1e-4)).fit(tol=1e-12).mu
     excess = ((y - mean) ** 2 - mean).sum()
     theta = min((mean**2).sum() / excess, 1e4) if excess > 0 else 1e4
     return sm.GLM(y, x, family=sm.families.NegativeBinomial(alpha=1 / theta)).fit(tol=1e-12).resid_pearson

@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 # Snakemake in a process that finds no other packages than those given.
 LEAN = """
+import pkgutil
 import sys
 
 ABSENT = set(sys.argv.pop(1).split(","))
@@ -23,6 +24,9 @@ class Nothing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Nothing())
+# Snakemake lists its plugins before it imports them.
+list_modules = pkgutil.iter_modules
+pkgutil.iter_modules = lambda *where: [module for module in list_modules(*where) if module.name not in ABSENT]
 from snakemake.cli import main
 main()
 """

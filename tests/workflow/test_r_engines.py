@@ -233,7 +233,7 @@ def test_without_r_an_r_engine_is_refused_at_once(
 ) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name in ("bash", "sh", "env"):
+    for name in ("bash", "sh", "env", "which"):  # the last for the Slurm plugin, which needs it to be imported
         (tools / name).symlink_to(shutil.which(name))
     monkeypatch.setenv("PATH", str(tools))
     run = run_workflow(tmp_path, [{"sample": "gut", "path": simulated / "outs"}], overlay, target)
