@@ -48,6 +48,8 @@ def logged(path: str | Path) -> Iterator[None]:
         force=True,
     )
     started = time.perf_counter()
+    # anndata and scanpy load dask wherever it is installed; nothing here has an array of it. A second in every job.
+    sys.modules.setdefault("dask", None)  # type: ignore[arg-type]
     try:
         yield
     except SpadeworkError as error:
@@ -75,9 +77,17 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def import_squidpy() -> ModuleType:
+    """Import squidpy: not TensorFlow with it, but dask, which it cannot do without."""
+    if sys.modules.get("dask", log) is None:
+        del sys.modules["dask"]
+    with without_tensorflow():
+        return importlib.import_module("squidpy")
+
+
 @contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Import scanpy or squidpy in this block, and with them umap, but not TensorFlow.
+    """Import scanpy in this block, and with it umap, but not TensorFlow.
 
     umap loads TensorFlow, wherever it is installed, for a class nobody uses here: ten seconds and a gigabyte.
     """

@@ -71,6 +71,8 @@ def command(folder: Path, *arguments: object, cores: int = 2, workflow: Path = R
     """Return the command line that runs the workflow in ``folder``."""
     configs = [workflow / "config/config.yaml", folder / "overlay.yaml"]
     fixed = ["--directory", folder, "--snakefile", workflow / "Snakefile", "--configfile", *configs, "--cores", cores]
+    # Snakemake's own setting: with that of the profile it lingers at the end of each of these short runs.
+    fixed += ["--max-jobs-per-timespan", "100/1s"]
     return [str(a) for a in (sys.executable, "-m", "snakemake", *arguments, *fixed)]
 
 
