@@ -77,17 +77,15 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def import_squidpy() -> ModuleType:
-    """Import squidpy: not TensorFlow with it, but dask, which it cannot do without."""
-    if sys.modules.get("dask", log) is None:
+def allow_dask() -> None:
+    """Undo that jobs do not load dask, for what cannot be imported without it."""
+    if "dask" in sys.modules and sys.modules["dask"] is None:
         del sys.modules["dask"]
-    with without_tensorflow():
-        return importlib.import_module("squidpy")
 
 
 @contextmanager
 def without_tensorflow() -> Iterator[None]:
-    """Import scanpy in this block, and with it umap, but not TensorFlow.
+    """Import scanpy or squidpy in this block, and with them umap, but not TensorFlow.
 
     umap loads TensorFlow, wherever it is installed, for a class nobody uses here: ten seconds and a gigabyte.
     """

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spadework.headline import Headline
-from spadework.job import import_squidpy
+from spadework.job import allow_dask, without_tensorflow
 from spadework.keys import Keys
 from spadework.lattice import NEIGHBOURS, positions_um
 
@@ -28,7 +28,10 @@ def morans_i(values: NDArray[np.floating], positions: NDArray[np.floating], n_ne
     numpy.ndarray
         (k,) float64: 0 without spatial structure, towards 1 where neighbours are alike.
     """
-    sq = import_squidpy()
+    allow_dask()
+    with without_tensorflow():
+        import squidpy as sq
+
     columns = [f"latent_{j + 1}" for j in range(values.shape[1])]
     adata = ad.AnnData(
         np.zeros((len(values), 1), np.float32),

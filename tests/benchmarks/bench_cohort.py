@@ -72,7 +72,7 @@ def main(folder: Path) -> None:
     wall, cpu = time.perf_counter() - start, cpu_seconds() - before
 
     scripts = dict(
-        re.findall(r'^rule (\w+):.*?"\.\./scripts/(\w+\.py)"', rules_text(), flags=re.MULTILINE | re.DOTALL)
+        re.findall(r'^rule (\w+):.*?"\.\./scripts/(\w+\.\w+)"', rules_text(), flags=re.MULTILINE | re.DOTALL)
     )
     files = pd.Series([path.stem for path in (folder / "benchmarks").rglob("*.tsv")])
     table = files.value_counts().rename("jobs").to_frame()
