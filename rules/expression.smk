@@ -6,7 +6,6 @@ rule cluster_expression:
     """Filter, normalise and cluster a section by expression."""
     input:
         section="results/{sample}/ingest/spots.h5ad",
-        preflight="results/{sample}/preflight/preflight.json",
         clusters=lambda w: [str(c) for c in [SAMPLES[w.sample].clusters] if c],
         seurat="results/{sample}/expression/seurat.csv" if SEURAT else [],
         sct="results/{sample}/expression/sct_counts.h5" if SEURAT else [],
@@ -36,7 +35,6 @@ rule export_counts:
     """Hand the counts of the spots that pass the quality control to R."""
     input:
         section="results/{sample}/ingest/spots.h5ad",
-        preflight="results/{sample}/preflight/preflight.json",
     output:
         temp("results/{sample}/expression/counts.h5"),
     log:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from spadework.errors import SpadeworkError
 
@@ -94,20 +94,30 @@ def without_tensorflow() -> Iterator[None]:
         sys.modules["tensorflow"] = None  # type: ignore[assignment]
     try:
         # scanpy would import it later, outside this block
-        _keep_compiled(importlib.import_module("umap.umap_"))
+        _import_compiled("umap.umap_")
         yield
     finally:
         if hide:
             del sys.modules["tensorflow"]
 
 
-def _keep_compiled(umap: ModuleType) -> None:
-    """Have numba keep what umap compiles for every graph: four seconds, once instead of in every job."""
-    for function in (umap.smooth_knn_dist, umap.compute_membership_strengths):
-        try:
-            function.enable_caching()
-        except RuntimeError:  # numba found no folder it may write to
-            log.info("compiled functions are not kept: set NUMBA_CACHE_DIR to a folder that can be written to")
+def _import_compiled(module: str) -> None:
+    """Import a module so that numba keeps what it compiles for it: seconds, once instead of in every job."""
+    numba: Any = importlib.import_module("numba")
+    compiler = numba.njit
+
+    def keeping(*args: object, **options: object) -> object:
+        return compiler(*args, **({"cache": True} | options))
+
+    numba.njit = keeping
+    try:
+        importlib.import_module(module)
+    except RuntimeError:  # numba found no folder it may write to
+        log.info("compiled functions are not kept: set NUMBA_CACHE_DIR to a folder that can be written to")
+        numba.njit = compiler
+        importlib.import_module(module)
+    finally:
+        numba.njit = compiler
 
 
 def _imports_of(file: Path) -> set[Path]:

@@ -233,7 +233,7 @@ def header_in_positions_list(outs: Path) -> Cells:
     (outs / POSITIONS).rename(outs / "spatial/tissue_positions_list.csv")
 
 
-@broken("check_section", "lattice", "residual", "spot centres within half a pitch", "of this very section")
+@broken("read_section", "lattice", "residual", "spot centres within half a pitch", "of this very section")
 def array_columns_shuffled(outs: Path) -> Cells:
     table = positions(outs)
     table["array_col"] = np.random.default_rng(0).permutation(table["array_col"])
@@ -266,12 +266,12 @@ def scalefactor_missing(outs: Path) -> Cells:
     scalefactors(outs, tissue_hires_scalef=None)
 
 
-@broken("check_section", "scale", "(50.0% apart)", "scalefactors_json.json are not of the same section")
+@broken("read_section", "scale", "(50.0% apart)", "scalefactors_json.json are not of the same section")
 def scalefactors_of_another_slide(outs: Path) -> Cells:
     scalefactors(outs, spot_diameter_fullres=65 / 6.0)
 
 
-@broken("check_section", "scale", "8 µm/px by lattice pitch, 4 by microns_per_pixel", "bin size: copy both again")
+@broken("read_section", "scale", "8 µm/px by lattice pitch, 4 by microns_per_pixel", "bin size: copy both again")
 def wrong_bin_size(outs: Path) -> Cells:
     """Scale factors of the 16 µm bins beside positions of the 8 µm bins."""
     table, square = positions(outs), outs / "binned_outputs/square_008um"
@@ -317,12 +317,12 @@ def truncated_hires(outs: Path) -> Cells:
     truncate(outs / "spatial/tissue_hires_image.png")
 
 
-@broken("check_section", "tissue_image.tif", "an image that cannot be read", "copy")
+@broken("read_section", "tissue_image.tif", "an image that cannot be read", "copy")
 def truncated_image(outs: Path) -> Cells:
     truncate(outs / FULLRES)
 
 
-@broken("check_section", "he.tif", "an image that cannot be read", "export it as TIFF")
+@broken("read_section", "he.tif", "an image that cannot be read", "export it as TIFF")
 def empty_image(outs: Path) -> Cells:
     (outs / "he.tif").write_bytes(b"")
     return {"image": outs / "he.tif"}
@@ -339,60 +339,60 @@ def grey_image(outs: Path) -> Cells:
     return {"image": outs / "he.png"}
 
 
-@broken("check_section", "he.tif", "570 x 639 px: transposed", "about 640 x 570 px", "rotate the image by 90°")
+@broken("read_section", "he.tif", "570 x 639 px: transposed", "about 640 x 570 px", "rotate the image by 90°")
 def image_transposed(outs: Path) -> Cells:
     return _image(outs, np.swapaxes(fullres(outs), 0, 1).copy(), photometric="rgb")
 
 
-@broken("check_section", "he.tif", "orientation", "if rotated by 180°", "lies as Space Ranger's does")
+@broken("read_section", "he.tif", "orientation", "if rotated by 180°", "lies as Space Ranger's does")
 def image_rotated(outs: Path) -> Cells:
     return _image(outs, fullres(outs)[::-1, ::-1].copy(), photometric="rgb")
 
 
-@broken("check_section", "he.tif", "orientation", "if mirrored left to right", "the one Space Ranger was given")
+@broken("read_section", "he.tif", "orientation", "if mirrored left to right", "the one Space Ranger was given")
 def image_mirrored(outs: Path) -> Cells:
     return _image(outs, fullres(outs)[:, ::-1].copy(), photometric="rgb")
 
 
-@broken("check_section", "he.tif", "image size", "600 x 500 px", "about 640 x 570 px", "not resized or cropped")
+@broken("read_section", "he.tif", "image size", "600 x 500 px", "about 640 x 570 px", "not resized or cropped")
 def image_cropped(outs: Path) -> Cells:
     return _image(outs, fullres(outs)[:500, :600].copy(), photometric="rgb")
 
 
-@broken("check_section", "tissue_hires_image.png", "the hires image itself", "empty the column `image`")
+@broken("read_section", "tissue_hires_image.png", "the hires image itself", "empty the column `image`")
 def hires_given_as_image(outs: Path) -> Cells:
     return {"image": outs / "spatial/tissue_hires_image.png"}
 
 
-@broken("check_section", "he.tif", "the CytAssist image (3000 x 3000 px, eosin only)", "name the microscope image")
+@broken("read_section", "he.tif", "the CytAssist image (3000 x 3000 px, eosin only)", "name the microscope image")
 def cytassist_image(outs: Path) -> Cells:
     tissue = fullres(outs).mean(axis=2, keepdims=True) < 200
     eosin = Image.fromarray(np.where(tissue, (245, 120, 170), 245).astype(np.uint8))
     return _image(outs, np.asarray(eosin.resize((3000, 3000))), photometric="rgb")
 
 
-@broken("check_section", "he.tif", "an image of a single colour, RGB (255, 255, 255)", "give the H&E image")
+@broken("read_section", "he.tif", "an image of a single colour, RGB (255, 255, 255)", "give the H&E image")
 def blank_image(outs: Path) -> Cells:
     return _image(outs, np.full_like(fullres(outs), 255), photometric="rgb")
 
 
-@broken("check_section", "he.tif", "nearly black: it looks like fluorescence", "give the H&E image")
+@broken("read_section", "he.tif", "nearly black: it looks like fluorescence", "give the H&E image")
 def dark_image(outs: Path) -> Cells:
     return _image(outs, 255 - fullres(outs), photometric="rgb")
 
 
-@broken("check_section", "he.tif", "a fluorescence image (4 channels without names)", "column `channels`")
+@broken("read_section", "he.tif", "a fluorescence image (4 channels without names)", "column `channels`")
 def fluorescence_channels(outs: Path) -> Cells:
     channels = np.stack([fullres(outs)[:, :, 0].astype(np.uint16)] * 4)
     return _image(outs, channels, photometric="minisblack", metadata={"axes": "CYX"})
 
 
-@broken("check_section", "he.tif", "pixels of type float32", "8 or 16 bit", "export the image as 8 bit RGB TIFF")
+@broken("read_section", "he.tif", "pixels of type float32", "8 or 16 bit", "export the image as 8 bit RGB TIFF")
 def float_image(outs: Path) -> Cells:
     return _image(outs, fullres(outs).astype(np.float32) / 255, photometric="rgb")
 
 
-@broken("check_section", "spots in image", "of 257 spots on tissue lie outside the image", "at most 10%")
+@broken("read_section", "spots in image", "of 257 spots on tissue lie outside the image", "at most 10%")
 def spots_outside_image(outs: Path) -> Cells:
     table = positions(outs)
     table["pxl_col_in_fullres"] += 300

@@ -158,7 +158,7 @@ def kill_in_every_rule(folder: Path, kill: Callable[[subprocess.Popen, psutil.Pr
 
 def all_scripts() -> set[str]:
     """Name the scripts that the undisturbed run needs."""
-    return {"read_section", "check_section", "cluster_expression", "cut_patches", "encode_patches"} | {
+    return {"read_section", "cluster_expression", "cut_patches", "encode_patches"} | {
         "embed_latents",
         "associate_genes",
         "assess_association",
@@ -192,7 +192,7 @@ def test_snakemake_is_killed_in_each_rule(outs: Path, undisturbed: Path, tmp_pat
 def test_everything_is_killed_at_once(outs: Path, undisturbed: Path, tmp_path: Path) -> None:
     with fault("power cut", "no file looks whole that is not", outs, tmp_path, undisturbed):
         process = start(tmp_path)
-        while job_of(process, {"read_section", "check_section"}) is None:
+        while job_of(process, {"read_section"}) is None:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -229,7 +229,7 @@ def test_an_input_is_truncated(
     truncate(copy / file)
     broken = run_workflow(folder, None, None, LATENTS)
     assert broken.code != 0
-    text = broken.output + broken.log(f"{SAMPLE}/read_section.log") + broken.log(f"{SAMPLE}/check_section.log")
+    text = broken.output + broken.log(f"{SAMPLE}/read_section.log")
     message = re.search(r"spadework stopped at .*?found: +([^\n]*)", text, re.DOTALL)
     assert message, text
     assert found in text.lower(), text
@@ -260,7 +260,7 @@ def test_a_job_runs_out_of_memory(outs: Path, undisturbed: Path, tmp_path: Path)
         "no memory left for a job", "the run ends with an error; its log says why", outs, tmp_path, undisturbed
     ):
         process = start(tmp_path)
-        while (job := job_of(process, {"read_section", "check_section"})) is None:
+        while (job := job_of(process, {"read_section"})) is None:
             time.sleep(0.02)
         name, python = job
         while python.memory_info().rss < 100e6:  # past the start of Python

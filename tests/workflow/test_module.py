@@ -30,7 +30,7 @@ module spadework:
 use rule * from spadework as spadework_*
 
 
-use rule check_section from spadework as spadework_check_section with:
+use rule cut_patches from spadework as spadework_cut_patches with:
     threads: 2
 
 

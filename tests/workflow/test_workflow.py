@@ -29,7 +29,7 @@ N_LATENTS = OVERLAY["latents"]["n_latents"]
 N_SPOTS = 257
 TWO_ENCODERS = {"encoder": {"names": list(ENCODERS)}}
 # Rules with a job per sample, and with one per sample and encoder.
-PER_SAMPLE = {"read_section", "check_section", "cluster_expression", "cut_patches", "collect_section"}
+PER_SAMPLE = {"read_section", "cluster_expression", "cut_patches", "collect_section"}
 PER_ENCODER = {
     "encode_patches",
     "embed_latents",
@@ -84,7 +84,7 @@ def test_every_job_has_a_log_with_what_it_printed_and_a_benchmark(full: Run) -> 
         assert re.search(r"^\d\d:\d\d:\d\d done in \d+\.\d s$", full.log(f"{name}.log"), re.MULTILINE), name
         assert len((full.folder / f"benchmarks/{name}.tsv").read_text().splitlines()) == 2
     assert f"{N_SPOTS} on tissue" in full.log(f"{SAMPLE}/read_section.log")
-    assert "ok   image size: 639 x 570 px" in full.log(f"{SAMPLE}/check_section.log")
+    assert "ok   image size: 639 x 570 px" in full.log(f"{SAMPLE}/read_section.log")
     assert f"encoding {N_SPOTS} patches of 32 px" in full.log(f"{SAMPLE}/dummy/encode_patches.log")
     assert f"in {N_SPOTS} spots" in full.log(f"{SAMPLE}/dummy/associate_genes.log")
     assert "done in" not in full.output
