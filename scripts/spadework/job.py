@@ -25,11 +25,13 @@ log = logging.getLogger("spadework")
 # Libraries make some hundred thousand lasting objects as they are imported: to look for garbage among them every 700
 # is a tenth of a short job's time.
 gc.set_threshold(200_000, 50, 50)
+# anndata and scanpy load these wherever they are installed, for kinds of arrays nobody has here: a second per job.
+_UNUSED = ("dask", "xarray")
 
 
 @contextmanager
 def logged(path: str | Path) -> Iterator[None]:
-    """Send stdout and stderr, native libraries included, to a log file for the rest of the block.
+    """Send stdout and stderr, native libraries included, to a log file for the rest of the job.
 
     A :class:`SpadeworkError` is written as its message alone and ends the job with status 1; other exceptions
     keep their traceback.
@@ -48,8 +50,8 @@ def logged(path: str | Path) -> Iterator[None]:
         force=True,
     )
     started = time.perf_counter()
-    # anndata and scanpy load dask wherever it is installed; nothing here has an array of it. A second in every job.
-    sys.modules.setdefault("dask", None)  # type: ignore[arg-type]
+    for name in _UNUSED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     try:
         yield
     except SpadeworkError as error:
@@ -77,10 +79,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def allow_dask() -> None:
-    """Undo that jobs do not load dask, for what cannot be imported without it."""
-    if "dask" in sys.modules and sys.modules["dask"] is None:
-        del sys.modules["dask"]
+def allow_unused() -> None:
+    """Let what :func:`logged` hides be imported again, for what cannot do without it."""
+    for name in _UNUSED:
+        if name in sys.modules and sys.modules[name] is None:
+            del sys.modules[name]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spadework.headline import Headline
-from spadework.job import allow_dask, without_tensorflow
+from spadework.job import allow_unused, without_tensorflow
 from spadework.keys import Keys
 from spadework.lattice import NEIGHBOURS, positions_um
 
@@ -28,7 +28,7 @@ def morans_i(values: NDArray[np.floating], positions: NDArray[np.floating], n_ne
     numpy.ndarray
         (k,) float64: 0 without spatial structure, towards 1 where neighbours are alike.
     """
-    allow_dask()
+    allow_unused()
     with without_tensorflow():
         import squidpy as sq
 

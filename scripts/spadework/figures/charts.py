@@ -172,7 +172,7 @@ def contact_sheet(
             sheet[y : y + edge, x : x + edge] = patch
             ax.text(x + edge / 2, y - edge / 40, f"{value:.3g}", fontsize=7, ha="center", va="bottom")
         ax.imshow(sheet, interpolation="bilinear")
-        ax.set_title(title, color=colour, fontsize=10, loc="left")
+        ax.set_title(title, color=colour, fontsize=10, loc="left", y=1)
         ax.axis("off")
     figure.suptitle(heading)
     return figure

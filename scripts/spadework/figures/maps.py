@@ -168,7 +168,7 @@ def value_map(
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7)
     bar.set_label(label, fontsize=8)
-    ax.set_title(title, fontsize=10 if len(title) < 36 else 8)
+    ax.set_title(title, fontsize=10 if len(title) < 36 else 8, y=1)
 
 
 def latent_map(ax: Axes, canvas: Canvas, latent: NDArray[np.floating], title: str) -> None:
@@ -198,7 +198,7 @@ def category_map(ax: Axes, canvas: Canvas, labels: pd.Series, title: str) -> Non
         fontsize=7,
         ncols=1 + len(handles) // 16,
     )
-    ax.set_title(title)
+    ax.set_title(title, y=1)
 
 
 def _grid(n: int, canvas: Canvas, columns: int, width: float) -> tuple[Figure, NDArray]:
@@ -248,7 +248,7 @@ def clusters_over_tissue(canvas: Canvas, labels: dict[str, pd.Series], heading: 
     figure, axes = _grid(1 + len(labels), canvas, 2, 9)
     canvas = canvas.for_width(9 / 2 * figure.dpi)
     draw_tissue(axes[0], canvas, wash=0)
-    axes[0].set_title("H&E")
+    axes[0].set_title("H&E", y=1)
     for ax, (title, values) in zip(axes[1:], labels.items(), strict=False):
         category_map(ax, canvas, values, title)
     figure.suptitle(heading)
