@@ -50,10 +50,13 @@ def cpu_seconds() -> float:
 def import_seconds(script: Path) -> float:
     """CPU seconds that a script's interpreter and imports take, the least of two tries."""
     lines = [line.strip() for line in script.read_text().splitlines() if re.match(r"\s*(from|import) ", line)]
+    # As in a job, which hides what nobody needs.
+    job = ["from spadework.job import logged", "with logged('/dev/null'):", *(f"    {line}" for line in lines)]
+    program = "\n".join(job)
     tries = []
     for _ in range(2):
         before = cpu_seconds()
-        subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT / "scripts", env=ENVIRONMENT, check=True)
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT / "scripts", env=ENVIRONMENT, check=True)
         tries.append(cpu_seconds() - before)
     return min(tries)
 
