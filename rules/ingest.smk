@@ -8,13 +8,14 @@ rule read_section:
         report="results/{sample}/preflight/preflight.json",
         overlay=shown("results/{sample}/preflight/overlay.png", "overlay", "Preflight", section="{sample}"),
     log:
-        text="logs/{sample}/read_section.log",
-        overlay="logs/{sample}/read_section.png",
+        "logs/{sample}/read_section.log",
     benchmark:
         "benchmarks/{sample}/read_section.tsv"
     params:
         sample=lambda w: targets.reading(SAMPLES[w.sample]),
         bin_um=config["ingest"]["bin_um"],
+        # Kept of a section that fails, and no log: those are printed then.
+        failed=lambda w: f"logs/{w.sample}/read_section.png",
         checksums=lambda w: datasets.known_checksums(
             INPUTS[w.sample]["files"] + INPUTS[w.sample]["image"], REGISTRY
         ),

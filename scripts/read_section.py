@@ -2,7 +2,7 @@
 
 from spadework.job import logged, whole_file
 
-with logged(snakemake.log.text):
+with logged(snakemake.log[0]):
     import json
     from pathlib import Path
 
@@ -15,7 +15,7 @@ with logged(snakemake.log.text):
     from spadework.preflight import PreflightError, preflight
     from spadework.samples import Sample
 
-    p, out, log, name = snakemake.params, snakemake.output, snakemake.log, snakemake.wildcards.sample
+    p, out, name = snakemake.params, snakemake.output, snakemake.wildcards.sample
     sample = Sample(**p.sample)
     section = ingest(sample, p.bin_um, p.checksums)
     fullres = next(iter(snakemake.input.image), None)
@@ -25,15 +25,12 @@ with logged(snakemake.log.text):
     for check in report.checks:
         print(f"{check.status:5}{check.name}: {check.found}" + (f" -> {check.remedy}" if check.remedy else ""))
     spot = tuple(section.uns["spade"]["lattice"]["spot_um"] / um for um in scaled.um_per_px)
-    # The log keeps the picture of a section that fails, when there is no result.
     with resolution(150):  # not figures.dpi, which must not re-run what comes after
         figure = overlay(report, scaled.image, scaled.to_px(section.obsm["spatial"]), spot)
-        finish(figure, log.overlay)
+        finish(figure, p.failed if report.status == "stop" else out.overlay)
     if report.status == "stop":
-        raise PreflightError(name, shown, report.checks, log.overlay)
+        raise PreflightError(name, shown, report.checks, p.failed)
     with whole_file(out.section) as path:
         section.write_h5ad(path, compression="lzf")
     with whole_file(out.report) as path:
         path.write_text(json.dumps(report.as_dict(), indent=1, default=np.ndarray.tolist))
-    with whole_file(out.overlay) as path:
-        path.write_bytes(Path(log.overlay).read_bytes())

@@ -93,8 +93,9 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
     _check_columns(sheet, columns)
     missing = [c for c in ("sample", "path") if c not in columns]
     if missing:
-        commas = any("," in column for column in columns)
-        hint = "the sheet is separated by commas; save it with tabs" if commas else "add it"
+        marks = {",": "commas", ";": "semicolons", " ": "spaces"}
+        apart = next((name for mark, name in marks.items() if any(mark in column for column in columns)), "")
+        hint = f"the sheet is separated by {apart}; save it with tabs" if apart else "add it"
         raise InputError(
             "sample sheet",
             sheet,

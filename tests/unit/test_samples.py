@@ -153,8 +153,9 @@ def test_a_missing_column_is_refused(column: str):
     refused(sheet(other, "gut"), f"a column called {column}", f"columns {other}")
 
 
-def test_commas_instead_of_tabs_are_named():
-    refused(sheet("sample,path", "gut,outs"), "separated by commas", "tabs")
+@pytest.mark.parametrize(("mark", "name"), [(",", "commas"), (";", "semicolons"), ("   ", "spaces")])
+def test_what_is_there_instead_of_tabs_is_named(mark: str, name: str):
+    refused(sheet(mark.join(("sample", "path")), mark.join(("gut", "outs"))), f"separated by {name}", "tabs")
 
 
 @pytest.mark.parametrize(
