@@ -240,8 +240,6 @@ def test_a_broken_section_stops_with_one_message_and_no_half_result(case: Case, 
     if "picture:" in message:
         assert (jobs.folder / message.rpartition("picture:")[2].strip()).stat().st_size > 1000
     assert left_by(jobs, case.name) == BEFORE[case.stops_at]
-    failed = "did not pass the preflight" in log
-    assert (jobs.folder / f"logs/{case.name}/read_section.png").is_file() == failed
 
 
 @pytest.mark.parametrize("case", cases([c for c in JOBS if not c.stops_at]))
