@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -71,6 +73,21 @@ class Conda:
         found = [p.with_suffix("") for p in self.environments.glob("*.yaml") if p.read_text() == text]
         assert len(found) == 1, f"{file}: {found}"
         return found[0]
+
+
+@contextmanager
+def lean_machine(folder: Path) -> Iterator[Conda]:
+    """Build the machine, unless it is there; its ``conda`` command goes to ``folder``."""
+    needed = HERE / "requirements.txt"
+    code = [ROOT / "tests/packages.py", HERE / "assemble.py", HERE / "channel.py", needed]
+    inputs = [*code, ROOT / "requirements.lock", *sorted((ROOT / "envs").glob("*.yaml"))]
+    with built("tools", [needed], build_tools) as tools:
+        python = tools / "bin/python"
+        with built("conda", inputs, partial(build_home, tools=python)) as home:
+            command = folder / "conda"
+            command.write_text(f'#!/bin/sh\nexec {shlex.join([str(python), str(STAND_IN)])} "$@"\n')
+            command.chmod(0o755)
+            yield Conda(home, command.parent, home / "lean/bin/python")
 
 
 @contextmanager
