@@ -25,17 +25,25 @@ from harness import ROOT, command, environment, results_of, run_workflow, write_
 from spadework.simulation import simulate
 
 SAMPLE = "small"
-OVERLAY = {"calibration": {"n_fields": 2}, "latents": {"n_latents": 2, "n_embed": 5}}
+OVERLAY: dict[str, dict] = {"calibration": {"n_fields": 2}, "latents": {"n_latents": 2, "n_embed": 5}}
+ENCODER = "dummy"
+# By hand: the section of the demo and its network.
+FULL_SIZE = bool(os.environ.get("SPADEWORK_FULL_SIZE"))
+if FULL_SIZE:
+    ENCODER = "vgg16"
+    OVERLAY = {"encoder": {"names": [ENCODER], "weights": "seeded"}, "patch": {"output_px": 64}}
 # What a fault does, and what a rerun gives: filled by the tests, in order.
 ROWS: list[tuple[str, str, str]] = []
 SAME = "the same results"
 # Far enough for most faults: read, checked, clustered, cut, encoded, and the latents fitted.
-LATENTS = f"results/{SAMPLE}/dummy/latents.h5ad"
+LATENTS = f"results/{SAMPLE}/{ENCODER}/latents.h5ad"
 
 
 @pytest.fixture(scope="module")
 def outs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A section of some 60 spots, with positions as Visium HD has them: a parquet file."""
+    """A section of some 60 spots."""
+    if FULL_SIZE:
+        return simulate(tmp_path_factory.mktemp("faults"), seed=1)
     return simulate(tmp_path_factory.mktemp("faults"), seed=5, spot_rows=9, spot_columns=9, um_per_px=4.0, n_bulk=300)
 
 
