@@ -49,11 +49,8 @@ def ingest(sample: Sample, bin_um: int, checksums: Mapping[str, str] | None = No
     section = read_section(sample, bin_um)
     n_read = len(section.positions)
     section = keep_tissue(section)
-    if section.fullres is not None:
-        # Opened even where no overview is wanted of it: a broken image stops here, before its digest is on record.
-        image = open_image(section.fullres, sample.name, sample.channels)
-        if "hires" not in section.images:
-            add_overviews(section, image)
+    if "hires" not in section.images and section.fullres is not None:
+        add_overviews(section, open_image(section.fullres, sample.name, sample.channels))
     diameter_um = NOMINAL_SPOT_UM if section.lattice.kind == "hexagonal" else section.lattice.spot_um
     section.scalefactors.setdefault("spot_diameter_fullres", diameter_um / section.lattice.um_per_px)
     log.info(

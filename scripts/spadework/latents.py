@@ -8,6 +8,8 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 from spadework.errors import InputError
 
@@ -101,8 +103,6 @@ def fit_latents(features: NDArray[np.floating], n_components: int, *, standardiz
         spread = features.std(axis=0, ddof=1)
         scale = np.where(spread > 0, spread, 1.0)
         features = features / scale
-    from sklearn.decomposition import PCA
-
     pca = PCA(n_components, svd_solver="full").fit(features)
     real = pca.explained_variance_ > RESOLUTION * pca.explained_variance_[0]
     components = pca.components_[real]
@@ -189,9 +189,6 @@ def published_tsne(features: NDArray[np.floating], *, perplexity: float, seed: i
         If there are fewer than four spots.
     """
     perplexity = _possible(perplexity, len(features))
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
     start = PCA(2, svd_solver="full").fit_transform(np.asarray(features, np.float64)).astype(np.float32)
     model = TSNE(
         2,
@@ -222,8 +219,6 @@ def tsne(latents: NDArray[np.floating], *, perplexity: float, seed: int) -> NDAr
         start = np.hstack([start, np.zeros_like(start)])
     start = (start - start.mean(axis=0)) / start[:, 0].std() * 1e-4
     if len(latents) < OPENTSNE_FROM:
-        from sklearn.manifold import TSNE
-
         model = TSNE(2, perplexity=perplexity, init=start.astype(np.float32), random_state=seed, n_jobs=_TSNE_THREADS)
         return model.fit_transform(np.asarray(latents, np.float32))
     import openTSNE

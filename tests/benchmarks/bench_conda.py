@@ -6,7 +6,6 @@ python tests/benchmarks/bench_conda.py [FOLDER]     3 minutes; the channel, made
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -40,8 +39,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        main(Path(sys.argv[1]).resolve())
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            main(Path(temporary))
+    machine.in_folder(main)

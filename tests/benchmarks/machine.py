@@ -7,7 +7,9 @@ import os
 import platform
 import resource
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -38,6 +40,15 @@ def cpu() -> float:
 def peak_mb() -> float:
     """Peak resident memory of this process, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def in_folder(run: Callable[[Path], None]) -> None:
+    """Run a benchmark in the folder that the command line names, or in one for the time being."""
+    if sys.argv[1:]:
+        run(Path(sys.argv[1]).resolve())
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            run(Path(temporary))
 
 
 class Stages:

@@ -180,7 +180,7 @@ def test_published_tsne_has_the_settings_of_2021(monkeypatch, n, perplexity):
             asked.update(self.get_params(), x=x)
             return np.zeros((n, 2), np.float32)
 
-    monkeypatch.setattr("sklearn.manifold.TSNE", Spy)
+    monkeypatch.setattr("spadework.latents.TSNE", Spy)
     features = np.random.default_rng(5).normal(3, 2, (n, 6))
     published_tsne(features, perplexity=30, seed=10)
     assert asked["perplexity"] == pytest.approx(perplexity)
