@@ -14,7 +14,7 @@ if not isinstance(workflow.current_basedir, LocalSourceFile):
 HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 sys.path.insert(0, f"{HOME}/scripts")
 
-from spadework import datasets, targets
+from spadework import checks, datasets, targets
 from spadework.errors import SpadeworkError
 from spadework.job import code_id
 from spadework.samples import groups, load_samples
@@ -30,19 +30,19 @@ SCHEMAS = HOME / "config/schemas"
 OWN_R = workflow.is_main_process and not workflow.deployment_settings.deployment_method
 
 try:
-    targets.check_config(config, SCHEMAS / "config.schema.yaml")
+    checks.check_config(config, SCHEMAS / "config.schema.yaml")
     own = [path for path in [config["datasets"]["registry"]] if path]
     REGISTRY = datasets.read_registry(
         [HOME / "resources/datasets.yaml", *own], SCHEMAS / "datasets.schema.yaml"
     )
     SAMPLES = datasets.resolve(load_samples(config["samples"]), REGISTRY)
-    targets.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
+    checks.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
     INPUTS = targets.all_inputs(SAMPLES, config, REGISTRY)
     DOWNLOADS = datasets.to_download([f for i in INPUTS.values() for f in i["files"] + i["image"]], REGISTRY)
-    targets.check_encoders(config)
+    checks.check_encoders(config)
     WEIGHTS = targets.weights_to_fetch(config)
-    targets.check_evidence(config, read_sets=workflow.is_main_process)
-    targets.check_engines(config, own_r=OWN_R)
+    checks.check_evidence(config, read_sets=workflow.is_main_process)
+    checks.check_engines(config, own_r=OWN_R)
 except SpadeworkError as error:
     raise WorkflowError(str(error)) from None
 
@@ -81,7 +81,7 @@ def shown_section(path, caption, category):
 def comparable(wildcards):
     """Return SCTransform's counts for the comparison; ask for R only where it is wanted."""
     try:
-        targets.check_comparison(config, PUBLISHED, own_r=OWN_R)
+        checks.check_comparison(config, PUBLISHED, own_r=OWN_R)
     except SpadeworkError as error:
         raise WorkflowError(str(error)) from None
     return f"results/{wildcards.sample}/expression/sct_counts.h5"

@@ -5,23 +5,17 @@ Imported where the workflow starts, which may hold nothing but Snakemake and wha
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
 
 from spadework.datasets import CACHE, Registry, section_files
 from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
 from spadework.files import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
-from spadework.gene_sets import read_gmt
-from spadework.keys import COVARIATES
-from spadework.perturbations import PERTURBATIONS, UNPERTURBED
 from spadework.readers.locate import locate
 from spadework.samples import Sample, groups
 
@@ -36,12 +30,9 @@ _PER_ENCODER = (
     "figures/variance.png",
 )
 _PER_GROUP = ("replication.csv", "pooled.csv.gz", "replication.png")
-# Fewer permutations do not tell how much a correlation scatters: with 10, 8 % of null tests have p < 0.05.
-MIN_PERMUTATIONS = 100
 _WEIGHTS = "resources/cache/weights"
 # Inputs of some 1,000 spots.
 _SMALL_MB = 10.0
-R_ENGINES = ("seurat", "limma")
 # Rules that run for a value of a key only (None: for any that is neither empty nor false), and for other targets.
 _ON_DEMAND: dict[tuple[str, str], tuple[str | None, tuple[str, ...]]] = {
     ("expression", "engine"): ("seurat", ("export_counts", "cluster_seurat")),
@@ -51,17 +42,6 @@ _ON_DEMAND: dict[tuple[str, str], tuple[str | None, tuple[str, ...]]] = {
     ("figures", "published"): (None, ("draw_published",)),
 }
 _OTHER_TARGETS = ("*_published_patches*", "compare_methods", "*_perturbed_patches_*", "measure_stability")
-# What a rule of the schema asks for, in words.
-_WORDS = {
-    "type": "a value of type",
-    "enum": "one of",
-    "minimum": "at least",
-    "exclusiveMinimum": "more than",
-    "maximum": "at most",
-    "minItems": "a list of at least",
-    "required": "the keys",
-    "pattern": "text of the form",
-}
 _PER_LATENT = ("figures/latent_{k}.png", "figures/patches_{k}.png")
 # What the published script writes, under its names.
 _PUBLISHED = ("published/SPADE_image_features.png", "published/ts_features_pc.csv")
@@ -197,269 +177,9 @@ def sheet_row(sample: Sample) -> dict[str, str]:
     return {column: str(value) for column, value in row.items() if value}
 
 
-def check_config(config: dict[str, Any], schema: Path) -> None:
-    """Check the configuration against its schema.
-
-    Raises
-    ------
-    SpadeworkError
-        With one message per key that is unknown, missing or has a value it cannot have.
-    """
-    validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
-    problems = [str(_config_error(error)) for error in validator.iter_errors(config)]
-    if problems:
-        raise SpadeworkError("\n".join(problems))
-
-
-def _config_error(error: ValidationError) -> InputError:
-    """Say in words what a validator says in terms of the schema."""
-    key, value, rule = ".".join(map(str, error.absolute_path)), error.instance, error.validator_value
-    found, expected = f"{key}: {value}", f"{_WORDS.get(str(error.validator), error.validator)} {rule}"
-    remedy = "correct it in your configuration; config/config.yaml explains every key"
-    if error.validator == "additionalProperties":
-        known = error.schema["properties"]
-        unknown = [name for name in value if name not in known]
-        close = get_close_matches(str(unknown[0]), known, n=1)
-        found = f"the unknown key {', '.join(f'{key}.{name}'.lstrip('.') for name in unknown)}"
-        expected = f"one of {', '.join(known)}"
-        remedy = f"did you mean {close[0]}?" if close else "remove it, or move it to the section it belongs to"
-    elif error.validator == "oneOf":
-        expected = error.schema["description"]
-    return InputError("config", None, found=found, expected=expected, remedy=remedy)
-
-
-def check_samples(samples: dict[str, Sample], sheet: str, schema: Path) -> None:
-    """Check the cells of the sample sheet against their schema.
-
-    Raises
-    ------
-    SpadeworkError
-        With one message per cell that cannot be right.
-    """
-    validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
-    problems = []
-    for name, s in samples.items():
-        row = {"sample": name, "path": str(s.path), "platform": s.platform, "species": s.species, "group": s.group}
-        row |= s.extra
-        for error in validator.iter_errors(row):
-            found = f"{'.'.join(map(str, error.absolute_path))}: {error.instance}"
-            expected = f"{_WORDS.get(str(error.validator), error.validator)} {error.validator_value}"
-            remedy = "correct the cell, or leave it empty"
-            problems.append(str(InputError(name, sheet, found=found, expected=expected, remedy=remedy)))
-    if problems:
-        raise SpadeworkError("\n".join(problems))
-
-
-def check_encoders(config: dict[str, Any]) -> None:
-    """Check encoder names, patch size and weights before anything runs.
-
-    Raises
-    ------
-    InputError
-        If a name is unknown, patches are too small, or a weights file is missing or ambiguous.
-    """
-    encoder = config["encoder"]
-    networks = [name for name in encoder["names"] if registry.needs_weights(name)]
-    for name in encoder["names"]:
-        registry.check(name, config["patch"]["output_px"])
-    if encoder["weights"] == "imagenet":
-        for name in networks:
-            imagenet_file(name)
-    elif encoder["weights"] != "seeded":
-        path = Path(encoder["weights"])
-        if not path.is_file():
-            raise InputError(
-                "config",
-                path,
-                found="no such file",
-                expected="encoder.weights: imagenet, seeded, or the path of a weights file",
-                remedy="correct encoder.weights in config/config.yaml",
-            )
-        if len(networks) > 1:
-            raise InputError(
-                "config",
-                path,
-                found=f"one weights file for {len(networks)} networks ({', '.join(networks)})",
-                expected="one network",
-                remedy="run the networks one at a time, or use encoder.weights: imagenet",
-            )
-
-
-def check_evidence(config: dict[str, Any], *, read_sets: bool) -> None:
-    """Check covariates, gene sets, permutations, perturbations and the second encoder before anything runs.
-
-    Parameters
-    ----------
-    read_sets
-        Read the files of gene sets, too; once is enough.
-
-    Raises
-    ------
-    InputError
-        If a file is not there or no GMT, a name is unknown, or settings do not go together.
-    """
-    for name in config["association"]["covariates"]:
-        if name not in COVARIATES:
-            close = get_close_matches(name, COVARIATES, n=1)
-            raise InputError(
-                "config",
-                None,
-                found=f"association.covariates: {name}",
-                expected=f"names out of {', '.join(COVARIATES)}",
-                remedy=f"did you mean {close[0]}?" if close else "remove it",
-            )
-    permutations = config["association"]["permutations"]
-    if 0 < permutations < MIN_PERMUTATIONS:
-        raise InputError(
-            "config",
-            None,
-            found=f"association.permutations: {permutations}",
-            expected=f"0, or at least {MIN_PERMUTATIONS}: fewer do not tell how much correlations scatter",
-            remedy="set association.permutations: 200",
-        )
-    for path in map(Path, config["terms"]["gene_sets"]):
-        if not path.is_file():
-            raise InputError(
-                "config",
-                path,
-                found="no such file",
-                expected="a GMT file of gene sets",
-                remedy="correct terms.gene_sets; config/README.md says where to get such files",
-            )
-        if read_sets:
-            read_gmt(path)
-    if config["terms"]["min_size"] > config["terms"]["max_size"]:
-        raise InputError(
-            "config",
-            None,
-            found=f"terms.min_size: {config['terms']['min_size']}, terms.max_size: {config['terms']['max_size']}",
-            expected="room between the two",
-            remedy="lower terms.min_size or raise terms.max_size",
-        )
-    known = [name for name in PERTURBATIONS if name != UNPERTURBED.name]
-    unknown = [name for name in config["stability"]["perturbations"] if name not in known]
-    if unknown:
-        raise InputError(
-            "config",
-            None,
-            found=f"the perturbation {unknown[0]!r}",
-            expected=f"one of {', '.join(known)}",
-            remedy="correct stability.perturbations",
-        )
-    second, names = config["stability"]["second_encoder"], config["encoder"]["names"]
-    if second:
-        registry.check(second, config["patch"]["output_px"])
-        own_file = config["encoder"]["weights"] not in ("imagenet", "seeded")
-        if second not in names and registry.needs_weights(second) and own_file:
-            raise InputError(
-                "config",
-                None,
-                found=f"stability.second_encoder: {second} with a weights file that is another network's",
-                expected="a second encoder without weights, such as colour_texture",
-                remedy="correct stability.second_encoder, or set it to null",
-            )
-
-
-def check_engines(config: dict[str, Any], *, own_r: bool) -> None:
-    """Check that the engines asked for go together and can run.
-
-    Parameters
-    ----------
-    own_r
-        R has to be on the PATH, because no environment brings it.
-
-    Raises
-    ------
-    InputError
-        If R is not there, or something is asked for that another setting does not give.
-    """
-    expression, association = config["expression"], config["association"]
-    if association["values"] == "sct" and expression["engine"] != "seurat":
-        raise InputError(
-            "config",
-            None,
-            found=f"association.values: sct with expression.engine: {expression['engine']}",
-            expected="expression.engine: seurat, which computes these values",
-            remedy="set expression.engine: seurat, or association.values: lognorm",
-        )
-    if (association["n_latents"] or 0) > config["latents"]["n_latents"]:
-        raise InputError(
-            "config",
-            None,
-            found=f"association.n_latents: {association['n_latents']}",
-            expected=f"at most latents.n_latents: {config['latents']['n_latents']}",
-            remedy="lower association.n_latents, or raise latents.n_latents",
-        )
-    in_r = {k: config[k]["engine"] for k in ("expression", "association") if config[k]["engine"] in R_ENGINES}
-    if in_r and own_r:
-        way_out = "set expression.engine: scanpy and association.engine: python"
-        check_r(" and ".join(f"{k}.engine: {v}" for k, v in in_r.items()), way_out)
-
-
-def check_r(wanted_by: str, way_out: str) -> None:
-    """Check that there is an R on the PATH, before anything runs.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    if not shutil.which("Rscript"):
-        raise InputError(
-            "config",
-            None,
-            found=f"no Rscript on the PATH, which {wanted_by} needs",
-            expected="R with Seurat and limma",
-            remedy="run with --use-conda; or install R (Debian: apt install --no-install-recommends r-base-core "
-            f"r-cran-seurat r-bioc-limma r-cran-hdf5r); or {way_out}",
-        )
-
-
 def published_settings(profile: Path) -> dict[str, Any]:
     """Read the profile of the published method (``config/spade2021.yaml``)."""
     return yaml.safe_load(profile.read_text(encoding="utf-8"))
-
-
-# What the corrected method is; the comparison ends there.
-_CORRECTED: dict[str, dict[str, Any]] = {
-    "encoder": {"pixel_range": "0-255"},
-    "latents": {"scope": "section", "standardize": "auto"},
-    "association": {"values": "lognorm", "zscore": False, "design": "marginal", "n_latents": None},
-}
-
-
-def check_comparison(config: dict[str, Any], published: dict[str, Any], *, own_r: bool) -> None:
-    """Check that the comparison with the published method can run under this configuration.
-
-    Raises
-    ------
-    InputError
-        If there is no R, the encoder cannot be the published one's stand-in, or settings are those of the published
-        method, or others that the comparison does not know.
-    """
-    if own_r:
-        check_r("the comparison with the published method", "do without the comparison")
-    encoder = config["encoder"]["names"][0]
-    if not registry.needs_weights(encoder):
-        raise InputError(
-            "config",
-            None,
-            found=f"{encoder} as the first of encoder.names",
-            expected="a network: the published method's mistake with the range of pixels is one of networks",
-            remedy="put vgg16 first for the comparison",
-        )
-    registry.check(encoder, published["patch"]["output_px"])
-    for section, settings in _CORRECTED.items():
-        for key, value in settings.items():
-            if config[section][key] != value:
-                raise InputError(
-                    "config",
-                    None,
-                    found=f"{section}.{key}: {config[section][key]}",
-                    expected=f"{section}.{key}: {value}, as the corrected method has it",
-                    remedy="run the comparison without config/spade2021.yaml (it makes the published results itself) "
-                    "and with the default of this key",
-                )
 
 
 def whole_mb(files: Iterable[str]) -> float:

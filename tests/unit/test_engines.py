@@ -10,17 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from spadework.checks import check_comparison, check_config, check_engines, check_r
 from spadework.errors import InputError
 from spadework.samples import Sample
-from spadework.targets import (
-    check_comparison,
-    check_config,
-    check_engines,
-    check_r,
-    final_outputs,
-    published_settings,
-    result_parameters,
-)
+from spadework.targets import final_outputs, published_settings, result_parameters
 
 ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "config" / "spade2021.yaml"

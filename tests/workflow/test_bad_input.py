@@ -12,8 +12,8 @@ from damage import CASES, Case, prepare
 from harness import ROOT, Run, run_workflow
 from snakemake.utils import update_config
 
+from spadework.checks import check_config, check_encoders
 from spadework.errors import SpadeworkError
-from spadework.targets import check_config, check_encoders
 
 SHEET = [case for case in CASES if case.stops_at == "sheet"]
 JOBS = [case for case in CASES if case.stops_at != "sheet"]

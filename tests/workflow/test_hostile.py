@@ -18,7 +18,7 @@ import pytest
 from damage import MATRIX, clusters
 from harness import ROOT, Run, run_workflow, sheet_text
 
-from spadework import targets
+from spadework import checks
 from spadework.encoders import registry
 from spadework.errors import InputError, SpadeworkError
 from spadework.samples import load_samples
@@ -106,7 +106,7 @@ def test_names_that_are_paths_are_refused(column: str, name: str, simulated: Pat
     sheet = tmp_path / "samples.tsv"
     sheet.write_text(sheet_text([row]))
     with pytest.raises(SpadeworkError, match=re.escape(name)):
-        targets.check_samples(load_samples(sheet), str(sheet), ROOT / "config/schemas/samples.schema.yaml")
+        checks.check_samples(load_samples(sheet), str(sheet), ROOT / "config/schemas/samples.schema.yaml")
 
 
 def hdf5_with_pickles(path: Path, marks: Marks) -> None:
