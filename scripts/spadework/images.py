@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RGB = NDArray[np.uint8]
 _BAND_PX = 2048  # rows decoded at a time while an overview is made
+_MINISWHITE = 0  # TIFF's own number
 # What tifffile and the decoders raise on damaged files: they trust the numbers they find there.
 _BROKEN_TIFF = (OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, SyntaxError, struct.error)
 
@@ -106,13 +107,7 @@ class TiffImage(SlideImage):
         except _BROKEN_TIFF as error:
             raise _unreadable(sample, path, str(error)) from error
         if dtype.kind != "u" or dtype.itemsize > 2:
-            raise InputError(
-                sample,
-                path,
-                found=f"pixels of type {dtype}",
-                expected="8 or 16 bit unsigned integers",
-                remedy="export the image as 8 bit RGB TIFF",
-            )
+            raise _wrong_type(sample, path, dtype)
         self._zarr: Any = zarr.open(store, mode="r")
         self._axes = axes.replace("C", "S") if "S" not in axes else axes
         self._sample, self._path = sample, path
@@ -290,6 +285,62 @@ def read_rgb(path: str | Path, sample: str) -> RGB:
     return to_rgb8(array)
 
 
+def read_stack(path: str | Path, sample: str) -> list[RGB]:
+    """Read every page of a TIFF as (h, w, 3) uint8 RGB.
+
+    Raises
+    ------
+    InputError
+        If the file is no readable TIFF, or its pixels are not 8 or 16 bit unsigned integers.
+    """
+    pages = []
+    for plane, page in _planes(Path(path), sample):
+        if plane.dtype.kind != "u" or plane.dtype.itemsize > 2:
+            raise _wrong_type(sample, Path(path), plane.dtype)
+        if page.colormap is not None:
+            pages.append(np.right_shift(page.colormap, 8).astype(np.uint8).T[plane])
+        else:
+            pages.append(to_rgb8(np.iinfo(plane.dtype).max - plane if page.photometric == _MINISWHITE else plane))
+    return pages
+
+
+def read_planes(path: str | Path, sample: str) -> list[NDArray[Any]]:
+    """Read every page of a TIFF as its numbers are stored, (h, w) or (h, w, samples).
+
+    Raises
+    ------
+    InputError
+        If the file is no readable TIFF.
+    """
+    return [plane for plane, _ in _planes(Path(path), sample)]
+
+
+def _planes(path: Path, sample: str) -> Iterator[tuple[NDArray[Any], tifffile.TiffPage]]:
+    """Yield the pages of a TIFF, however its writer counted them, and their tags."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as handle:
+            stacks = [(series.asarray(), series.axes, series.keyframe) for series in handle.series]
+    except _BROKEN_TIFF as error:
+        raise _unreadable(sample, path, str(error)) from error
+    for array, axes, page in stacks:
+        if 0 in array.shape or not {"Y", "X"} <= set(axes):
+            raise _unreadable(sample, path, f"it has no pixels: {axes} of size {array.shape}")
+        if "C" in axes and array.shape[axes.index("C")] > 1:
+            raise InputError(
+                sample,
+                path,
+                found=f"separate channels: axes {axes} of size {array.shape}",
+                expected="grey or RGB pages",
+                remedy="export it as grey or RGB",
+            )
+        last = [axes.index(axis) for axis in "YXS" if axis in axes]
+        array = np.moveaxis(array, last, range(-len(last), 0))
+        for plane in array.reshape(-1, *array.shape[-len(last) :]):
+            yield plane, page  # type: ignore[misc]
+
+
 def to_rgb8(array: NDArray[Any]) -> RGB:
     """Convert grey, grey with alpha, RGB or RGBA of 8 or 16 bit to (h, w, 3) uint8 RGB.
 
@@ -358,6 +409,16 @@ def _any_size() -> Iterator[None]:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _wrong_type(sample: str, path: Path, dtype: np.dtype) -> InputError:
+    return InputError(
+        sample,
+        path,
+        found=f"pixels of type {dtype}",
+        expected="8 or 16 bit unsigned integers",
+        remedy="export the image as 8 bit RGB TIFF",
+    )
 
 
 def _unreadable(sample: str, path: Path, reason: str) -> InputError:

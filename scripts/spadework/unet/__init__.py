@@ -1,0 +1,1 @@
+"""U-Net: data to train on, network, training, inference and scores."""
