@@ -294,13 +294,13 @@ def read_stack(path: str | Path, sample: str) -> list[RGB]:
         If the file is no readable TIFF, or its pixels are not 8 or 16 bit unsigned integers.
     """
     pages = []
-    for plane, page in _planes(Path(path), sample):
+    for plane, photometric, colormap in _pages(Path(path), sample):
         if plane.dtype.kind != "u" or plane.dtype.itemsize > 2:
             raise _wrong_type(sample, Path(path), plane.dtype)
-        if page.colormap is not None:
-            pages.append(np.right_shift(page.colormap, 8).astype(np.uint8).T[plane])
+        if colormap is not None:
+            pages.append((colormap >> 8).astype(np.uint8).T[plane])
         else:
-            pages.append(to_rgb8(np.iinfo(plane.dtype).max - plane if page.photometric == _MINISWHITE else plane))
+            pages.append(to_rgb8(np.iinfo(plane.dtype).max - plane if photometric == _MINISWHITE else plane))
     return pages
 
 
@@ -312,19 +312,19 @@ def read_planes(path: str | Path, sample: str) -> list[NDArray[Any]]:
     InputError
         If the file is no readable TIFF.
     """
-    return [plane for plane, _ in _planes(Path(path), sample)]
+    return [plane for plane, _, _ in _pages(Path(path), sample)]
 
 
-def _planes(path: Path, sample: str) -> Iterator[tuple[NDArray[Any], tifffile.TiffPage]]:
-    """Yield the pages of a TIFF, however its writer counted them, and their tags."""
+def _pages(path: Path, sample: str) -> Iterator[tuple[NDArray[Any], int, NDArray[np.uint16] | None]]:
+    """Yield the pages of a TIFF, however its writer counted them, each with its photometric tag and its palette."""
     import tifffile
 
     try:
         with tifffile.TiffFile(path) as handle:
-            stacks = [(series.asarray(), series.axes, series.keyframe) for series in handle.series]
+            stacks = [(s.asarray(), s.axes, s.keyframe.photometric, s.keyframe.colormap) for s in handle.series]
     except _BROKEN_TIFF as error:
         raise _unreadable(sample, path, str(error)) from error
-    for array, axes, page in stacks:
+    for array, axes, photometric, colormap in stacks:
         if 0 in array.shape or not {"Y", "X"} <= set(axes):
             raise _unreadable(sample, path, f"it has no pixels: {axes} of size {array.shape}")
         if "C" in axes and array.shape[axes.index("C")] > 1:
@@ -338,7 +338,7 @@ def _planes(path: Path, sample: str) -> Iterator[tuple[NDArray[Any], tifffile.Ti
         last = [axes.index(axis) for axis in "YXS" if axis in axes]
         array = np.moveaxis(array, last, range(-len(last), 0))
         for plane in array.reshape(-1, *array.shape[-len(last) :]):
-            yield plane, page  # type: ignore[misc]
+            yield plane, photometric, colormap
 
 
 def to_rgb8(array: NDArray[Any]) -> RGB:

@@ -1,0 +1,166 @@
+"""How good a segmentation is: pixels, objects, and what is split or merged.
+
+Labels are (h, w) integers, 0 is background; their numbers may have gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.metrics import adapted_rand_error, contingency_table
+from skimage.segmentation import relabel_sequential
+
+Labels = NDArray[np.integer]
+_FEWEST_COUNTS = 3  # through two points there is always a line
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels by what they are and what they are taken for."""
+
+    both: int
+    only_true: int
+    only_predicted: int
+    neither: int
+
+    @property
+    def error(self) -> float:
+        """Share of pixels that are wrong."""
+        return _share(self.only_true + self.only_predicted, self.both + self.neither)
+
+    @property
+    def foreground_iou(self) -> float:
+        """Intersection over union of the foreground."""
+        return _share(self.both, self.only_true + self.only_predicted)
+
+    @property
+    def background_iou(self) -> float:
+        """Intersection over union of the background: of the membranes, where objects are cells."""
+        return _share(self.neither, self.only_true + self.only_predicted)
+
+    @property
+    def dice(self) -> float:
+        """Dice coefficient of the foreground."""
+        return _share(2 * self.both, self.only_true + self.only_predicted)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Numbers of objects: there, found, and found right, at an intersection over union above 0.5."""
+
+    true: int
+    found: int
+    matched: int
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall; NaN where there is nothing and nothing is found."""
+        return _share(2 * self.matched, self.true + self.found - 2 * self.matched)
+
+
+def _share(part: int, rest: int) -> float:
+    return part / (part + rest) if part + rest else float("nan")
+
+
+def components(foreground: NDArray[np.bool_], min_area: int = 0) -> NDArray[np.int32]:
+    """Number the 4-connected components of at least ``min_area`` px from 1."""
+    labels, _ = ndimage.label(foreground)
+    kept = np.bincount(labels.ravel()) >= min_area
+    kept[0] = False
+    numbers = np.cumsum(kept, dtype=np.int32) * kept
+    return numbers[labels].astype(np.int32)
+
+
+def count_pixels(true: Sequence[Labels], predicted: Sequence[Labels]) -> Pixels:
+    """Count the pixels of all images together."""
+    counts = np.zeros(4, np.int64)
+    for t, p in zip(true, predicted, strict=True):
+        counts += np.bincount(((t == 0) * 2 + (p == 0)).ravel(), minlength=4)
+    return Pixels(*(int(n) for n in counts))
+
+
+def count_objects(true: Labels, predicted: Labels) -> Objects:
+    """Match the objects of an image.
+
+    An object is matched if its intersection over union with an object of the other side is above 0.5, which can hold
+    for one object only.
+    """
+    shared = contingency_table(_compact(true), _compact(predicted), sparse_type="array")
+    of_true, of_predicted = shared.sum(axis=1), shared.sum(axis=0)
+    shared = shared.tocoo()
+    union = of_true[shared.row] + of_predicted[shared.col] - shared.data
+    # Twice the intersection against the union: exact, where a quotient may round to one half.
+    matched = (shared.row > 0) & (shared.col > 0) & (2 * shared.data > union)
+    return Objects(int((of_true[1:] > 0).sum()), int((of_predicted[1:] > 0).sum()), int(matched.sum()))
+
+
+def rand_error(true: Labels, predicted: Labels) -> float:
+    """Adapted Rand error of an image: 1 - F-score of the pairs of pixels that lie in one object.
+
+    True background does not count; what is taken for background within a true object counts as one more predicted
+    object. Where objects are cells between membranes, this is what splits and mergers of cells cost. NaN without true
+    objects.
+    """
+    pairs = np.bincount(_compact(true)[true > 0])
+    if not (pairs > 1).any():
+        return float("nan")
+    with np.errstate(invalid="ignore"):  # precision and recall, which are not used, may be 0 / 0
+        return float(adapted_rand_error(_compact(true), _compact(predicted))[0])
+
+
+def score(true: Sequence[Labels], predicted: Sequence[Labels]) -> dict[str, float]:
+    """Score the segmentations of several images.
+
+    Returns
+    -------
+    dict
+        ``pixel_error``, ``foreground_iou``, ``background_iou`` and ``dice`` of all pixels together; ``rand_error``,
+        the mean over images (see :func:`rand_error`); ``object_f1`` of all objects together, with ``objects_true``,
+        ``objects_found`` and ``objects_matched``; ``count_correlation``, Pearson's, of the numbers of objects of
+        the images. NaN where a score is not defined.
+    """
+    pixels = count_pixels(true, predicted)
+    each = [count_objects(t, p) for t, p in zip(true, predicted, strict=True)]
+    objects = total(each)
+    errors = [error for t, p in zip(true, predicted, strict=True) if not np.isnan(error := rand_error(t, p))]
+    return {
+        "pixel_error": pixels.error,
+        "foreground_iou": pixels.foreground_iou,
+        "background_iou": pixels.background_iou,
+        "dice": pixels.dice,
+        "rand_error": float(np.mean(errors)) if errors else float("nan"),
+        "object_f1": objects.f1,
+        "objects_true": objects.true,
+        "objects_found": objects.found,
+        "objects_matched": objects.matched,
+        "count_correlation": _correlation([o.true for o in each], [o.found for o in each]),
+    }
+
+
+def total(counts: Sequence[Objects]) -> Objects:
+    """Add up the objects of several images."""
+    return Objects(sum(c.true for c in counts), sum(c.found for c in counts), sum(c.matched for c in counts))
+
+
+def score_table(true: Sequence[Labels], methods: Mapping[str, Sequence[Labels]]) -> pd.DataFrame:
+    """Score several methods on the same images: a row per method, in their order, a column per score."""
+    rows = {name: score(true, predicted) for name, predicted in methods.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+    counts = ["objects_true", "objects_found", "objects_matched"]
+    return table.astype(dict.fromkeys(counts, int))
+
+
+def _correlation(a: list[int], b: list[int]) -> float:
+    if len(a) < _FEWEST_COUNTS or len(set(a)) == 1 or len(set(b)) == 1:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _compact(labels: Labels) -> Labels:
+    """Renumber labels that are large: a contingency table has a row for every number up to the largest."""
+    return relabel_sequential(labels)[0] if labels.max() > labels.size else labels
