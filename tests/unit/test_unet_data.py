@@ -150,6 +150,16 @@ def test_stacks_of_inverted_grey_and_of_palettes_look_as_they_are_shown(tmp_path
     )
 
 
+def test_pages_stored_plane_by_plane_are_read_and_separate_channels_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "labels.tif", np.stack([BINARY] * 2), photometric="minisblack")
+    planes = np.stack([COLOUR, COLOUR[::-1]]).transpose(0, 3, 1, 2)
+    tifffile.imwrite(tmp_path / "planar.tif", planes, photometric="rgb", planarconfig="separate")
+    items = read_labelled(tmp_path / "planar.tif", tmp_path / "labels.tif")
+    np.testing.assert_array_equal(items[1].pixels, COLOUR[::-1])
+    tifffile.imwrite(tmp_path / "c.ome.tif", planes[:, :2], metadata={"axes": "ZCYX"}, photometric="minisblack")
+    assert "separate channels" in refused(tmp_path / "c.ome.tif", tmp_path / "labels.tif").found
+
+
 def test_a_mask_per_object_in_a_folder_per_image(tmp_path):
     for name in ("b", "a"):
         (tmp_path / name / "images").mkdir(parents=True)
@@ -161,6 +171,9 @@ def test_a_mask_per_object_in_a_folder_per_image(tmp_path):
     assert (a.name, b.name) == ("a", "b")
     np.testing.assert_array_equal(a.pixels, COLOUR)
     np.testing.assert_array_equal(b.labels, TOUCHING)  # the two that touch stay two
+    save(tmp_path / "b" / "masks" / "4.png", (TOUCHING == 2).astype(np.uint8) + (TOUCHING == 0))
+    overlapped = read_labelled(tmp_path, tmp_path)[1].labels
+    np.testing.assert_array_equal(overlapped, np.where(TOUCHING == 0, 4, TOUCHING))  # the first has the pixel
     save(tmp_path / "b" / "masks" / "9.png", np.ones((5, 6), np.uint8))
     assert "mask of 6 x 5 for the image b of 30 x 20" in refused(tmp_path, tmp_path).found
     for path in (tmp_path / "b" / "masks").iterdir():

@@ -21,32 +21,31 @@ _FEWEST_COUNTS = 3  # through two points there is always a line
 
 @dataclass(frozen=True)
 class Pixels:
-    """Pixels by what they are and what they are taken for."""
+    """Pixels that are foreground in truth and prediction, in one of them, in neither."""
 
     both: int
-    only_true: int
-    only_predicted: int
+    one: int
     neither: int
 
     @property
     def error(self) -> float:
         """Share of pixels that are wrong."""
-        return _share(self.only_true + self.only_predicted, self.both + self.neither)
+        return _share(self.one, self.both + self.neither)
 
     @property
     def foreground_iou(self) -> float:
         """Intersection over union of the foreground."""
-        return _share(self.both, self.only_true + self.only_predicted)
+        return _share(self.both, self.one)
 
     @property
     def background_iou(self) -> float:
         """Intersection over union of the background: of the membranes, where objects are cells."""
-        return _share(self.neither, self.only_true + self.only_predicted)
+        return _share(self.neither, self.one)
 
     @property
     def dice(self) -> float:
         """Dice coefficient of the foreground."""
-        return _share(2 * self.both, self.only_true + self.only_predicted)
+        return _share(2 * self.both, self.one)
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,12 @@ def components(foreground: NDArray[np.bool_], min_area: int = 0) -> NDArray[np.i
 
 def count_pixels(true: Sequence[Labels], predicted: Sequence[Labels]) -> Pixels:
     """Count the pixels of all images together."""
-    counts = np.zeros(4, np.int64)
+    both = one = neither = 0
     for t, p in zip(true, predicted, strict=True):
-        counts += np.bincount(((t == 0) * 2 + (p == 0)).ravel(), minlength=4)
-    return Pixels(*(int(n) for n in counts))
+        one += int(np.count_nonzero((t > 0) != (p > 0)))
+        both += int(np.count_nonzero((t > 0) & (p > 0)))
+        neither += int(np.count_nonzero((t == 0) & (p == 0)))
+    return Pixels(both, one, neither)
 
 
 def count_objects(true: Labels, predicted: Labels) -> Objects:
