@@ -15,7 +15,7 @@ from skimage.color import rgb2hed
 from skimage.filters import threshold_otsu
 
 from spadework.unet.data import LabelledImage
-from spadework.unet.scores import components, count_objects, count_pixels, total
+from spadework.unet.scores import components, count_pixels, match_objects, total
 
 log = logging.getLogger("spadework")
 
@@ -126,7 +126,7 @@ def _best(items: list[LabelledImage], settings: list[Threshold], min_area: int, 
         for threshold in group:
             predicted = [threshold._label(*image, min_area) for image in images]
             if criterion == "object_f1":
-                scores.append(total([count_objects(t, p) for t, p in zip(true, predicted, strict=True)]).f1)
+                scores.append(total([match_objects(t, p)[-1] for t, p in zip(true, predicted, strict=True)]).f1)
             elif criterion == "background_iou":
                 scores.append(count_pixels(true, predicted).background_iou)
             else:

@@ -85,19 +85,32 @@ def count_pixels(true: Sequence[Labels], predicted: Sequence[Labels]) -> Pixels:
     return Pixels(both, one, neither)
 
 
-def count_objects(true: Labels, predicted: Labels) -> Objects:
+def match_objects(true: Labels, predicted: Labels) -> tuple[NDArray[np.integer], NDArray[np.integer], Objects]:
     """Match the objects of an image.
 
     An object is matched if its intersection over union with an object of the other side is above 0.5, which can hold
     for one object only.
+
+    Returns
+    -------
+    tuple
+        Numbers of the true objects that are missed, numbers of the predicted ones that are wrong, and the counts.
     """
-    shared = contingency_table(_compact(true), _compact(predicted), sparse_type="array")
+    (true, true_numbers), (predicted, predicted_numbers) = _compact(true), _compact(predicted)
+    shared = contingency_table(true, predicted, sparse_type="array")
     of_true, of_predicted = shared.sum(axis=1), shared.sum(axis=0)
     shared = shared.tocoo()
     union = of_true[shared.row] + of_predicted[shared.col] - shared.data
     # Twice the intersection against the union: exact, where a quotient may round to one half.
-    matched = (shared.row > 0) & (shared.col > 0) & (2 * shared.data > union)
-    return Objects(int((of_true[1:] > 0).sum()), int((of_predicted[1:] > 0).sum()), int(matched.sum()))
+    right = (shared.row > 0) & (shared.col > 0) & (2 * shared.data > union)
+    unmatched = []
+    for sizes, matched in ((of_true, shared.row[right]), (of_predicted, shared.col[right])):
+        there = sizes > 0
+        there[0] = there[matched] = False
+        unmatched.append(np.flatnonzero(there))
+    missed, wrong = unmatched
+    n = int(right.sum())
+    return true_numbers[missed], predicted_numbers[wrong], Objects(len(missed) + n, len(wrong) + n, n)
 
 
 def rand_error(true: Labels, predicted: Labels) -> float:
@@ -107,11 +120,11 @@ def rand_error(true: Labels, predicted: Labels) -> float:
     object. Where objects are cells between membranes, this is what splits and mergers of cells cost. NaN without true
     objects.
     """
-    pairs = np.bincount(_compact(true)[true > 0])
-    if not (pairs > 1).any():
+    (true, _), (predicted, _) = _compact(true), _compact(predicted)
+    if not (np.bincount(true[true > 0]) > 1).any():
         return float("nan")
     with np.errstate(invalid="ignore"):  # precision and recall, which are not used, may be 0 / 0
-        return float(adapted_rand_error(_compact(true), _compact(predicted))[0])
+        return float(adapted_rand_error(true, predicted)[0])
 
 
 def score(true: Sequence[Labels], predicted: Sequence[Labels]) -> dict[str, float]:
@@ -126,7 +139,7 @@ def score(true: Sequence[Labels], predicted: Sequence[Labels]) -> dict[str, floa
         the images. NaN where a score is not defined.
     """
     pixels = count_pixels(true, predicted)
-    each = [count_objects(t, p) for t, p in zip(true, predicted, strict=True)]
+    each = [match_objects(t, p)[-1] for t, p in zip(true, predicted, strict=True)]
     objects = total(each)
     errors = [error for t, p in zip(true, predicted, strict=True) if not np.isnan(error := rand_error(t, p))]
     return {
@@ -162,6 +175,12 @@ def _correlation(a: list[int], b: list[int]) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _compact(labels: Labels) -> Labels:
-    """Renumber labels that are large: a contingency table has a row for every number up to the largest."""
-    return relabel_sequential(labels)[0] if labels.max() > labels.size else labels
+def _compact(labels: Labels) -> tuple[Labels, NDArray[np.integer]]:
+    """Renumber labels that are large, and return their own numbers by the new ones.
+
+    A contingency table has a row for every number up to the largest.
+    """
+    if labels.max() <= labels.size:
+        return labels, np.arange(labels.max() + 1)
+    compact, _, numbers = relabel_sequential(labels)
+    return compact, np.asarray(numbers)
