@@ -110,7 +110,7 @@ def test_images_without_objects_are_shown_only_where_there_are_no_others():
 
 def test_long_names_are_cut():
     page = examples_figure(items("0123456789" * 6), [TRUE], "h")
-    assert titles(page)[0] == "all there is (image 01234567890123456789012…): F1 1.00"
+    assert titles(page)[0] == "all there is (image 0123456789012345678…): F1 1.00"
 
 
 def test_the_history_marks_the_best_epoch(tmp_path):

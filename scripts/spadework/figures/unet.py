@@ -23,7 +23,7 @@ _TRAINING, _HELD_OUT, _RATE = CATEGORICAL[0], CATEGORICAL[5], CATEGORICAL[7]
 # Yellow and orange-red, told apart by all, on violet tissue as on grey; the dark rim is for bright tissue.
 _RIGHT, _WRONG = "#F0E442", "#FF4B00"
 _STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)  # of a decade, where losses have ticks
-_LONGEST = 24  # characters of a name in a title
+_LONGEST = 20  # characters of a name in a title
 _RIM = [Stroke(linewidth=1.8, foreground="#00000070"), Normal()]
 
 
