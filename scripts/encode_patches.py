@@ -11,8 +11,9 @@ os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 with logged(snakemake.log[0]):
     from pathlib import Path
 
+    from spadework.device import check_gpu_offer
     from spadework.encoders import registry
-    from spadework.encoders.run import check_gpu_offer, encode_file
+    from spadework.encoders.run import encode_file
     from spadework.encoders.weights import check_weights
 
     p = snakemake.params

@@ -114,6 +114,32 @@ def all_inputs(samples: dict[str, Sample], config: dict[str, Any], registry: Reg
     return found
 
 
+def training_files(config: dict[str, Any]) -> list[str]:
+    """List the files a U-Net is trained on; of images with a folder of masks each, the images alone.
+
+    Raises
+    ------
+    InputError
+        If the configuration names none, or they are not there.
+    """
+    unet = config["unet"]
+    paths = {key: Path(unet[key]) for key in ("images", "labels", "names") if unet[key]}
+    for key in ("images", "labels"):
+        if key not in paths or not paths[key].exists():
+            raise InputError(
+                "config",
+                paths.get(key),
+                found=f"unet.{key}: {unet[key] or 'null'}" + (", which is not there" if key in paths else ""),
+                expected="labelled images to train a U-Net on",
+                remedy=f"name a folder or a TIFF stack as unet.{key} (docs/nuclei.md), or a trained model as nuclei.model",
+            )
+    found: list[Path] = []
+    for path in dict.fromkeys(paths.values()):
+        inside = sorted(f for f in path.rglob("*") if f.is_file() and f.parent.name != "masks")
+        found += inside if path.is_dir() else [path]
+    return [str(path) for path in found]
+
+
 def benchmark_patterns(
     samples: dict[str, Sample], config: dict[str, Any], inputs: dict[str, dict[str, Any]]
 ) -> dict[str, list[str]]:

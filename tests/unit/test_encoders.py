@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
+from spadework.device import check_gpu_offer
 from spadework.encoders import registry, weights
 from spadework.encoders.download import fetch_weights
 from spadework.encoders.keras_applications import KerasEncoder, seeded_vgg16
-from spadework.encoders.run import check_gpu_offer, encode_file
+from spadework.encoders.run import encode_file
 from spadework.errors import InputError, SpadeworkError
 from spadework.latents import fit_latents
 

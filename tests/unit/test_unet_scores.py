@@ -15,7 +15,15 @@ from hypothesis.extra.numpy import arrays
 
 from spadework.unet.baselines import Threshold, baselines, tune
 from spadework.unet.data import LabelledImage, read_labelled, split
-from spadework.unet.scores import Objects, components, count_pixels, match_objects, rand_error, score, score_table
+from spadework.unet.scores import (
+    ObjectCounts,
+    components,
+    count_pixels,
+    match_objects,
+    rand_error,
+    score,
+    score_table,
+)
 
 SMALL = arrays(np.int32, (5, 6), elements=st.integers(0, 3))
 # Numbers of any size, with gaps: nothing may depend on them.
@@ -26,7 +34,7 @@ def renumbered(labels: np.ndarray, numbers: list[int]) -> np.ndarray:
     return np.array([0, *numbers], np.int32)[labels]
 
 
-def counted(true: np.ndarray, predicted: np.ndarray) -> Objects:
+def counted(true: np.ndarray, predicted: np.ndarray) -> ObjectCounts:
     return match_objects(true, predicted)[-1]
 
 
@@ -40,7 +48,7 @@ def test_objects_are_matched_as_by_brute_force_whatever_their_numbers(true, pred
     of_true = {n: true == n for n in (1, 2, 3) if (true == n).any()}
     of_predicted = {n: predicted == n for n in (1, 2, 3) if (predicted == n).any()}
     pairs = [(i, j) for i, t in of_true.items() for j, p in of_predicted.items() if iou(t, p) > 0.5]
-    expected = Objects(len(of_true), len(of_predicted), len(pairs))
+    expected = ObjectCounts(len(of_true), len(of_predicted), len(pairs))
     assert counted(true, predicted) == expected
     missed, wrong, counts = match_objects(renumbered(true, a), renumbered(predicted, b))
     assert counts == expected
@@ -77,9 +85,9 @@ def test_pixel_scores_are_what_they_are_called(true, predicted):
 def test_exactly_half_is_no_match():
     true, predicted = np.zeros((1, 8), int), np.zeros((1, 8), int)
     true[0, :4], predicted[0, :2] = 1, 1
-    assert counted(true, predicted) == Objects(1, 1, 0)
+    assert counted(true, predicted) == ObjectCounts(1, 1, 0)
     predicted[0, 2] = 1
-    assert counted(true, predicted) == Objects(1, 1, 1)
+    assert counted(true, predicted) == ObjectCounts(1, 1, 1)
 
 
 def test_merged_neighbours_cost_objects_but_no_pixels():
@@ -178,7 +186,7 @@ def test_colour_images_are_thresholded_by_haematoxylin_too():
     pixels = np.where(items[0].labels[..., None] > 0, blue, pink).astype(np.uint8)
     stained = LabelledImage("stained", pixels, items[0].labels)
     labels = Threshold("haematoxylin", above=True).segment(stained, 10)
-    assert counted(stained.labels, labels) == Objects(4, 4, 4)
+    assert counted(stained.labels, labels) == ObjectCounts(4, 4, 4)
     assert "Otsu on haematoxylin" in baselines(items, items, 10, ["background_iou"])
 
 

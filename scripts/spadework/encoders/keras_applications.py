@@ -14,14 +14,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from spadework.device import Device, select_device
 from spadework.encoders.base import Encoder
 from spadework.encoders.networks import NETWORKS, min_px
-from spadework.errors import InputError, SpadeworkError
+from spadework.errors import InputError
 
 SEED = 20210530
 PixelRange = Literal["0-255", "0-1"]
 Precision = Literal["float32", "float64"]
-Device = Literal["cpu", "gpu"]
 
 
 class KerasEncoder(Encoder):
@@ -74,7 +74,7 @@ class KerasEncoder(Encoder):
 
         self.name = name
         self._keras = keras
-        self._device = _select_device(device)
+        self._device = select_device(device)
         self._pixel_range = pixel_range
         self._precision = precision
         self.dtype = precision
@@ -164,31 +164,6 @@ def _dtype_policy(precision: Precision) -> Iterator[None]:
     finally:
         keras.config.set_floatx(floatx)
         keras.config.set_dtype_policy(policy)
-
-
-def _select_device(device: Device) -> str:
-    """Return the Keras name of the device; never fall back from GPU to CPU."""
-    if device == "cpu":
-        return "cpu:0"
-    import keras
-
-    backend = keras.backend.backend()
-    if backend == "torch":
-        import torch
-
-        present = torch.cuda.is_available()
-    else:
-        import tensorflow as tf
-
-        present = bool(tf.config.list_physical_devices("GPU"))
-    if not present:
-        raise SpadeworkError(
-            f"config: encoder.device: gpu\n  found:    no GPU that {backend} can use\n"
-            "  expected: a CUDA device and the GPU build of the library\n"
-            "  fix:      run with --use-conda (the environment holds the GPU build) on a machine with a GPU, or set "
-            "encoder.device: cpu"
-        )
-    return "gpu:0"
 
 
 def _digest(weights: list[NDArray]) -> str:

@@ -9,8 +9,9 @@ from spadework.encoders.networks import NETWORKS, min_px
 from spadework.errors import InputError
 
 if TYPE_CHECKING:
+    from spadework.device import Device
     from spadework.encoders.base import Encoder
-    from spadework.encoders.keras_applications import Device, PixelRange, Precision
+    from spadework.encoders.keras_applications import PixelRange, Precision
 
 WITHOUT_WEIGHTS = ("colour_texture", "dummy")
 

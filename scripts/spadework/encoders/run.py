@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from spadework.encoders.base import Encoder
-from spadework.errors import SpadeworkError
 
 log = logging.getLogger("spadework")
 
@@ -67,20 +66,3 @@ def encode_file(encoder: Encoder, path: str | Path) -> ad.AnnData:
     adata = ad.AnnData(features, obs=pd.DataFrame(index=patches.barcodes))
     adata.uns["encoder"] = encoder.describe() | {"same_units": encoder.same_units}
     return adata
-
-
-def check_gpu_offer(device: str, offered: int) -> None:
-    """Refuse to run on a GPU that the profile did not offer.
-
-    Raises
-    ------
-    SpadeworkError
-        If ``encoder.device`` is ``gpu`` and the job holds no GPU: two such jobs would share one.
-    """
-    if device == "gpu" and not offered:
-        raise SpadeworkError(
-            "config: encoder.device: gpu\n  found:    the profile in use offers no GPU to this job\n"
-            "  expected: resources: gpu=1 or more\n"
-            "  fix:      add --resources gpu=1 (the number of GPUs of this machine); on a cluster, "
-            "--workflow-profile profiles/slurm-gpu"
-        )

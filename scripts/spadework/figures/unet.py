@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spadework.figures.style import CATEGORICAL
 from spadework.unet.data import LabelledImage
-from spadework.unet.scores import Objects, match_objects
+from spadework.unet.scores import ObjectCounts, match_objects
 
 _TRAINING, _HELD_OUT, _RATE = CATEGORICAL[0], CATEGORICAL[5], CATEGORICAL[7]
 # Yellow and orange-red, told apart by all, on violet tissue as on grey; the dark rim is for bright tissue.
@@ -104,7 +104,7 @@ def examples_figure(items: Sequence[LabelledImage], predicted: Sequence[NDArray[
     return figure
 
 
-def _chosen(counts: list[Objects]) -> dict[str, int]:
+def _chosen(counts: list[ObjectCounts]) -> dict[str, int]:
     """Pick the worst, the median and the best image; fewer where there are fewer."""
     defined = [i for i, n in enumerate(counts) if not np.isnan(n.f1)] or list(range(len(counts)))
     order = sorted(defined, key=lambda i: (counts[i].f1, -counts[i].true))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,49 @@ class _Mask:
     values: NDArray[Any]
 
 
-def read_labelled(images: str | Path, labels: str | Path) -> list[LabelledImage]:
+@dataclass(frozen=True)
+class Sets:
+    """Images to train on, to look at while training (may be none), and to score at the end."""
+
+    train: list[LabelledImage]
+    validation: list[LabelledImage]
+    held_out: list[LabelledImage]
+
+    @property
+    def channels(self) -> int:
+        """Channels of all images."""
+        return int(self.train[0].pixels.shape[2])
+
+    def describe(self) -> dict[str, Any]:
+        """Return how many images there are of each kind, and a digest of those trained on."""
+        digest = hashlib.sha256()
+        for item in [*self.train, *self.validation]:
+            digest.update(item.pixels.tobytes() + item.labels.tobytes())
+        sizes = {name: len(getattr(self, name)) for name in ("train", "validation", "held_out")}
+        return {"images": sizes, "digest": f"sha256:{digest.hexdigest()}"}
+
+
+def read_sets(
+    images: str | Path,
+    labels: str | Path,
+    names: str | Path | None,
+    held_out: float,
+    validation: float,
+    split_by: Literal["image", "block"],
+) -> Sets:
+    """Read images and their labels, and split them; the parameters are the keys of ``unet``.
+
+    Raises
+    ------
+    InputError
+        See :func:`read_labelled` and :func:`split`.
+    """
+    rest, held = split(read_labelled(images, labels, names), held_out, split_by)
+    train, looked_at = split(rest, validation, split_by) if validation else (rest, [])
+    return Sets(train, looked_at, held)
+
+
+def read_labelled(images: str | Path, labels: str | Path, names: str | Path | None = None) -> list[LabelledImage]:
     """Read images and their labels.
 
     Labels are instances if any label image of the set has more than one number besides 0. Otherwise they are
@@ -61,6 +104,8 @@ def read_labelled(images: str | Path, labels: str | Path) -> list[LabelledImage]
         A folder of PNG, JPEG or TIFF files, and a folder of PNG or TIFF files with the same stems. Or two TIFF
         stacks. Or, both times, a folder with a folder per image, ``<id>/images/<id>.png`` and ``<id>/masks/*.png``,
         one mask per object, as the Data Science Bowl of 2018 has them.
+    names
+        A text file with how the names of the images to use begin, one per line; None for all.
 
     Returns
     -------
@@ -74,13 +119,13 @@ def read_labelled(images: str | Path, labels: str | Path) -> list[LabelledImage]
         integers, or all of them are empty or all are full.
     """
     images, labels = Path(images), Path(labels)
-    for path in (images, labels):
+    for path in (images, labels, *([Path(names)] if names else [])):
         if not path.exists():
             raise InputError(
                 _SAMPLE,
                 path,
                 found="no such file or folder",
-                expected="a folder of images, or a TIFF stack",
+                expected="a folder of images, a TIFF stack, or a list of names",
                 remedy="correct the path (relative paths start at the working directory)",
             )
     if images.is_dir() != labels.is_dir():
@@ -92,12 +137,23 @@ def read_labelled(images: str | Path, labels: str | Path) -> list[LabelledImage]
             expected="two folders, or two TIFF stacks",
             remedy="give images and labels in the same form",
         )
+    # every name begins with nothing
+    starts = tuple(Path(names).read_text(encoding="utf-8").split()) if names else ("",)
     if images.is_file():
-        pairs = _stacks(images, labels)
+        pairs = _stacks(images, labels, starts)
     elif _is_folder_per_image(images) and images.resolve() == labels.resolve():
-        pairs = _folder_per_image(images)
+        pairs = _folder_per_image(images, starts)
     else:
-        pairs = _folders(images, labels)
+        pairs = _folders(images, labels, starts)
+    missing = [start for start in starts if not any(name.startswith(start) for name, _, _ in pairs)]
+    if missing:
+        raise InputError(
+            _SAMPLE,
+            names or images,
+            found=f"no image for {len(missing)} of {len(starts)} names: {_some(missing)}",
+            expected=f"images in {images} whose names begin like this",
+            remedy="correct the list of names, or the path of the images",
+        )
     for name, pixels, mask in pairs:
         if pixels.shape[:2] != mask.values.shape:
             raise InputError(
@@ -155,7 +211,7 @@ def split(
     return train, held
 
 
-def _stacks(images: Path, labels: Path) -> list[tuple[str, NDArray[np.uint8], _Mask]]:
+def _stacks(images: Path, labels: Path, starts: tuple[str, ...]) -> list[tuple[str, NDArray[np.uint8], _Mask]]:
     for path in (images, labels):
         if path.suffix.lower() not in TIFF_SUFFIXES:
             raise InputError(
@@ -177,10 +233,11 @@ def _stacks(images: Path, labels: Path) -> list[tuple[str, NDArray[np.uint8], _M
         )
     digits = len(str(len(pages)))
     names = (f"{images.stem}_{i:0{digits}d}" for i in range(1, len(pages) + 1))
-    return [(name, page, _Mask(labels, mask)) for name, page, mask in zip(names, pages, masks, strict=True)]
+    pairs = [(name, page, _Mask(labels, mask)) for name, page, mask in zip(names, pages, masks, strict=True)]
+    return [pair for pair in pairs if pair[0].startswith(starts)]
 
 
-def _folders(images: Path, labels: Path) -> list[tuple[str, NDArray[np.uint8], _Mask]]:
+def _folders(images: Path, labels: Path, starts: tuple[str, ...]) -> list[tuple[str, NDArray[np.uint8], _Mask]]:
     if images.resolve() == labels.resolve():
         raise InputError(
             _SAMPLE,
@@ -189,7 +246,7 @@ def _folders(images: Path, labels: Path) -> list[tuple[str, NDArray[np.uint8], _
             expected="a folder each, or a folder with <id>/images and <id>/masks in it",
             remedy="put the label images into a folder of their own, under the names of the images",
         )
-    pictures, masks = _by_stem(images), _by_stem(labels)
+    pictures, masks = _by_stem(images, starts), _by_stem(labels, starts)
     _check_pairs(pictures, masks, images, labels)
     return [
         (stem, _whole(path), _Mask(masks[stem], _read_mask(masks[stem]))) for stem, path in sorted(pictures.items())
@@ -200,8 +257,8 @@ def _is_folder_per_image(folder: Path) -> bool:
     return any((path / "images").is_dir() for path in folder.iterdir())
 
 
-def _folder_per_image(folder: Path) -> list[tuple[str, NDArray[np.uint8], _Mask]]:
-    places = {path.name: path for path in folder.iterdir() if (path / "images").is_dir() or (path / "masks").is_dir()}
+def _folder_per_image(folder: Path, starts: tuple[str, ...]) -> list[tuple[str, NDArray[np.uint8], _Mask]]:
+    places = {path.name: path for path in folder.iterdir() if path.name.startswith(starts)}
     pictures = {name: path / "images" for name, path in places.items() if any(_files(path / "images"))}
     masks = {name: path / "masks" for name, path in places.items() if any(_files(path / "masks"))}
     _check_pairs(pictures, masks, folder, folder)
@@ -236,9 +293,9 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path, starts: tuple[str, ...]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in sorted(_files(folder)):
+    for path in sorted(path for path in _files(folder) if path.stem.startswith(starts)):
         if path.stem in found:
             raise InputError(
                 _SAMPLE,

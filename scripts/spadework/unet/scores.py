@@ -20,7 +20,7 @@ _FEWEST_COUNTS = 3  # through two points there is always a line
 
 
 @dataclass(frozen=True)
-class Pixels:
+class PixelCounts:
     """Pixels that are foreground in truth and prediction, in one of them, in neither."""
 
     both: int
@@ -49,7 +49,7 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class Objects:
+class ObjectCounts:
     """Numbers of objects: there, found, and found right, at an intersection over union above 0.5."""
 
     true: int
@@ -75,17 +75,17 @@ def components(foreground: NDArray[np.bool_], min_area: int = 0) -> NDArray[np.i
     return numbers[labels].astype(np.int32)
 
 
-def count_pixels(true: Sequence[Labels], predicted: Sequence[Labels]) -> Pixels:
+def count_pixels(true: Sequence[Labels], predicted: Sequence[Labels]) -> PixelCounts:
     """Count the pixels of all images together."""
     both = one = neither = 0
     for t, p in zip(true, predicted, strict=True):
         one += int(np.count_nonzero((t > 0) != (p > 0)))
         both += int(np.count_nonzero((t > 0) & (p > 0)))
         neither += int(np.count_nonzero((t == 0) & (p == 0)))
-    return Pixels(both, one, neither)
+    return PixelCounts(both, one, neither)
 
 
-def match_objects(true: Labels, predicted: Labels) -> tuple[NDArray[np.integer], NDArray[np.integer], Objects]:
+def match_objects(true: Labels, predicted: Labels) -> tuple[NDArray[np.integer], NDArray[np.integer], ObjectCounts]:
     """Match the objects of an image.
 
     An object is matched if its intersection over union with an object of the other side is above 0.5, which can hold
@@ -110,7 +110,7 @@ def match_objects(true: Labels, predicted: Labels) -> tuple[NDArray[np.integer],
         unmatched.append(np.flatnonzero(there))
     missed, wrong = unmatched
     n = int(right.sum())
-    return true_numbers[missed], predicted_numbers[wrong], Objects(len(missed) + n, len(wrong) + n, n)
+    return true_numbers[missed], predicted_numbers[wrong], ObjectCounts(len(missed) + n, len(wrong) + n, n)
 
 
 def rand_error(true: Labels, predicted: Labels) -> float:
@@ -156,9 +156,9 @@ def score(true: Sequence[Labels], predicted: Sequence[Labels]) -> dict[str, floa
     }
 
 
-def total(counts: Sequence[Objects]) -> Objects:
+def total(counts: Sequence[ObjectCounts]) -> ObjectCounts:
     """Add up the objects of several images."""
-    return Objects(sum(c.true for c in counts), sum(c.found for c in counts), sum(c.matched for c in counts))
+    return ObjectCounts(sum(c.true for c in counts), sum(c.found for c in counts), sum(c.matched for c in counts))
 
 
 def score_table(true: Sequence[Labels], methods: Mapping[str, Sequence[Labels]]) -> pd.DataFrame:

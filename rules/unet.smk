@@ -1,0 +1,76 @@
+TRAINED_ON = pick("unet", "images", "labels", "names", "held_out", "validation", "split_by")
+
+
+def training_images(wildcards):
+    """List the images a U-Net is trained on; ask for them only where one is wanted."""
+    try:
+        return targets.training_files(config)
+    except SpadeworkError as error:
+        raise WorkflowError(str(error)) from None
+
+
+rule unet:
+    """Train the U-Net of the configuration and score it (part of all only where nuclei need it)."""
+    input:
+        "results/unet/scores.csv",
+        "results/unet/figures/history.png",
+        "results/unet/figures/examples.png",
+
+
+rule train_unet:
+    """Train a U-Net on labelled images."""
+    input:
+        training_images,
+    output:
+        model="results/unet/model.h5",
+        last="results/unet/last.h5",
+        history="results/unet/history.csv",
+    log:
+        "logs/unet/train_unet.log",
+    benchmark:
+        "benchmarks/unet/train_unet.tsv"
+    params:
+        data=TRAINED_ON,
+        unet=pick("unet", "um_per_px", "network", "touching", "training", "augmentation", "device"),
+        seed=config["seed"],
+        # What an interrupted training goes on from: no output, which Snakemake would delete.
+        state="results/unet/interrupted.h5",
+        code=code_id("train_unet.py"),
+    threads: 8
+    resources:
+        mem_mb=lambda w, attempt: 4000 * 2 ** (attempt - 1),
+        runtime=240,
+        gpu=1 if config["unet"]["device"] == "gpu" else 0,
+    conda:
+        "../envs/tensorflow.yaml"
+    script:
+        "../scripts/train_unet.py"
+
+
+rule score_unet:
+    """Score the U-Net on images it has not seen, beside what needs no network."""
+    input:
+        training_images,
+        model="results/unet/model.h5",
+        history="results/unet/history.csv",
+    output:
+        scores=shown("results/unet/scores.csv", "unet_scores", "U-Net", result="scores"),
+        history=shown("results/unet/figures/history.png", "unet_history", "U-Net", result="training"),
+        examples=shown("results/unet/figures/examples.png", "unet_examples", "U-Net", result="examples"),
+    log:
+        "logs/unet/score_unet.log",
+    benchmark:
+        "benchmarks/unet/score_unet.tsv"
+    params:
+        data=TRAINED_ON,
+        objects=config["unet"]["objects"],
+        dpi=config["figures"]["dpi"],
+        code=code_id("score_unet.py"),
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    conda:
+        "../envs/tensorflow.yaml"
+    script:
+        "../scripts/score_unet.py"

@@ -1,0 +1,27 @@
+"""Score a U-Net on images it has not seen, beside what needs no network."""
+
+import os
+
+from spadework.job import logged
+
+os.environ["TF_NUM_INTRAOP_THREADS"] = str(snakemake.threads)
+os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+
+with logged(snakemake.log[0]):
+    from spadework.figures.style import finish, resolution
+    from spadework.figures.unet import examples_figure, history_figure
+    from spadework.tables import read_csv, write_csv
+    from spadework.unet.data import read_sets
+    from spadework.unet.evaluation import evaluate
+    from spadework.unet.model import UNet
+    from spadework.unet.objects import Objects
+
+    i, p, out = snakemake.input, snakemake.params, snakemake.output
+    sets, objects = read_sets(**p.data), Objects(**p.objects)
+    model = UNet.load(i.model)
+    found = [objects.find(model.foreground(item.pixels)) for item in sets.held_out]
+    table = evaluate(sets, found, objects.min_area_px)
+    write_csv(table, out.scores, index_label="method")
+    with resolution(p.dpi):
+        finish(history_figure(read_csv(i.history), "U-Net: training"), out.history)
+        finish(examples_figure(sets.held_out, found, "U-Net: images held out"), out.examples)

@@ -1,0 +1,160 @@
+"""A trained U-Net: one file that holds its weights and what is needed to use them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from spadework.errors import InputError
+from spadework.patches import reflect
+from spadework.unet.network import Architecture, build
+
+if TYPE_CHECKING:
+    import keras
+
+_ATTRIBUTE = "spadework"
+_WEIGHTS = "weights"
+
+
+@dataclass
+class UNet:
+    """A network with its weights.
+
+    Attributes
+    ----------
+    um_per_px
+        Scale of the images it was trained on; None where they have none.
+    origin
+        What it was trained on and how: kept with it, and with every result.
+    device
+        Keras name of the device it runs on.
+    """
+
+    architecture: Architecture
+    network: keras.Model
+    um_per_px: float | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu:0"
+    _by_size: dict[int, keras.Model] = field(default_factory=dict, repr=False)
+
+    def foreground(self, pixels: NDArray[np.uint8], tile_px: int = 512) -> NDArray[np.float32]:
+        """Return the probability of foreground at every pixel of an image, by overlapping tiles (ibid., figure 2).
+
+        The image is mirrored at its borders. The result is that of the whole image in one piece, whatever the tiles.
+
+        Parameters
+        ----------
+        pixels
+            (h, w, channels) uint8.
+        tile_px
+            Edge of the part of a tile that is kept; rounded to what the network can do.
+
+        Returns
+        -------
+        numpy.ndarray
+            (h, w) float32.
+
+        Raises
+        ------
+        ValueError
+            If the image is not uint8, or has other channels than the network.
+        """
+        a = self.architecture
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != a.channels:
+            raise ValueError(f"pixels {pixels.dtype} {pixels.shape}, expected uint8 (height, width, {a.channels})")
+        height, width = pixels.shape[:2]
+        tile = max(a.step, min(tile_px, max(height, width)) // a.step * a.step)
+        result = np.empty((height, width), np.float32)
+        for y, x, tile_pixels in _tiles(pixels, tile, a):
+            logits = self._logits(tile_pixels)
+            if a.padding == "same":
+                logits = logits[a.context : a.context + tile, a.context : a.context + tile]
+            kept = (min(tile, height - y), min(tile, width - x))
+            logits = logits[: kept[0], : kept[1]]
+            result[y : y + kept[0], x : x + kept[1]] = _sigmoid(logits[..., 1] - logits[..., 0])
+        return result
+
+    def _logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import keras
+
+        n = len(pixels)
+        with keras.device(self.device):
+            if n not in self._by_size:
+                inputs = keras.Input((n, n, self.architecture.channels))
+                self._by_size[n] = keras.Model(inputs, self.network(inputs))
+                # left to itself, Keras compiles with XLA, which is slow on a CPU
+                self._by_size[n].compile(jit_compile=False)
+            return np.asarray(self._by_size[n].predict_on_batch(pixels[None].astype(np.float32)))[0]
+
+    def save(self, path: Path) -> None:
+        """Write weights and description into one HDF5 file."""
+        described = {"architecture": asdict(self.architecture), "um_per_px": self.um_per_px, "origin": self.origin}
+        write_arrays(path, {_WEIGHTS: self.network.get_weights()}, described)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu:0") -> UNet:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file is no such model.
+        """
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import keras
+
+        try:
+            arrays, described = read_arrays(path)
+            architecture = Architecture(**described["architecture"])
+            with keras.device(device):
+                network = build(architecture)
+                network.set_weights(arrays[_WEIGHTS])
+            return cls(architecture, network, described["um_per_px"], described["origin"], device)
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise InputError(
+                "config",
+                path,
+                found=f"a file that is no U-Net of this workflow ({error})",
+                expected="a model made by `snakemake unet`, results/unet/model.h5",
+                remedy="correct nuclei.model, or leave it empty to train one",
+            ) from error
+
+
+def write_arrays(path: Path, arrays: dict[str, list[NDArray]], described: dict[str, Any]) -> None:
+    """Write lists of arrays, and what is to be known of them, into one HDF5 file."""
+    with h5py.File(path, "w") as handle:
+        handle.attrs[_ATTRIBUTE] = json.dumps(described)
+        for name, values in arrays.items():
+            for k, value in enumerate(values):
+                handle[f"{name}/{k:04d}"] = value
+
+
+def read_arrays(path: str | Path) -> tuple[dict[str, list[NDArray]], dict[str, Any]]:
+    """Read what :func:`write_arrays` wrote."""
+    with h5py.File(path) as handle:
+        arrays = {name: [values[()] for values in group.values()] for name, group in handle.items()}
+        return arrays, json.loads(handle.attrs[_ATTRIBUTE])
+
+
+def _tiles(pixels: NDArray[np.uint8], tile: int, a: Architecture) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
+    """Yield tiles with their surroundings, and where the part that is kept begins."""
+    height, width = pixels.shape[:2]
+    n = a.input_px(tile)
+    offset = np.arange(n) - (a.context if a.padding == "same" else a.margin)
+    for y in range(0, height, tile):
+        for x in range(0, width, tile):
+            yield y, x, pixels[np.ix_(reflect(y + offset, height), reflect(x + offset, width))]
+
+
+def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    from scipy.special import expit
+
+    return expit(x)
