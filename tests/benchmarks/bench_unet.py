@@ -43,9 +43,7 @@ def trained(data: Path, unet: dict[str, Any], seed: int) -> tuple[dict[str, floa
     from spadework.unet.scores import score
     from spadework.unet.training import Recipe, train
 
-    sets = read_sets(
-        data / "image", data / "label", None, unet["held_out"], unet["validation"], unet["split_by"]
-    )
+    sets = read_sets(data / "image", data / "label", None, unet["held_out"], unet["validation"], unet["split_by"])
     recipe = Recipe(**unet["touching"], **unet["training"], augmentation=Augmentation(**unet["augmentation"]))
     architecture = Architecture(sets.channels, **unet["network"])
     with tempfile.TemporaryDirectory() as folder:
@@ -82,15 +80,9 @@ def main() -> None:
         others = evaluate(sets, found, unet["objects"]["min_area_px"]).drop(index="U-Net")
         table = pd.concat([table, others[SHOWN]])
         print(f"\n{task}: {len(sets.train)} images, {len(sets.held_out)} held out, mean of {len(seeds)} seeds\n")
-        print(table.round(3).to_markdown() if hasattr(table, "to_markdown") and _tabulate() else table.round(3).to_string())
-
-
-def _tabulate() -> bool:
-    try:
-        import tabulate  # noqa: F401
-    except ImportError:
-        return False
-    return True
+        print("| method | " + " | ".join(table.columns) + " |\n|" + "---|" * (1 + len(table.columns)))
+        for method, row in table.iterrows():
+            print(f"| {method} | " + " | ".join("" if pd.isna(v) else f"{v:.4g}" for v in row) + " |")
 
 
 if __name__ == "__main__":

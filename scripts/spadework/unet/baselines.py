@@ -21,7 +21,7 @@ log = logging.getLogger("spadework")
 
 Criterion = Literal["object_f1", "background_iou", "pixel_error"]
 _SIGMAS = (0.0, 1.0, 2.0, 3.0)
-_OFFSETS = tuple(np.arange(-6, 7) / 6)
+_OFFSETS = tuple(np.arange(-4, 5) / 4)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def baselines(
     Parameters
     ----------
     criteria
-        What thresholds are tuned for, each by itself. The side of Otsu's threshold goes by the first.
+        What thresholds are tuned for, each by itself. The side of Otsu's threshold goes by the first of them.
 
     Returns
     -------
@@ -86,52 +86,43 @@ def baselines(
     for channel in _channels(held):
         # Nuclei hold haematoxylin; whether objects are dark or bright is for the training images to say.
         sides = [True] if channel == "haematoxylin" else [True, False]
-        thresholds[f"Otsu on {channel}"] = _best(
-            train, [Threshold(channel, above) for above in sides], min_area, criteria[0]
-        )
-    for criterion in criteria:
-        name = f"blur and threshold, {criterion} tuned on"
-        thresholds[f"{name} training images"] = tune(train, min_area, criterion)
-        thresholds[f"{name} held-out images (unfair)"] = tune(held, min_area, criterion)
+        best = _best(train, [Threshold(channel, above) for above in sides], min_area, criteria[:1])
+        thresholds[f"Otsu on {channel}"] = best[criteria[0]]
+    for images, where in ((train, "training images"), (held, "held-out images (unfair)")):
+        for criterion, threshold in tune(images, min_area, criteria).items():
+            thresholds[f"blur and threshold, {criterion} tuned on {where}"] = threshold
     for name, threshold in thresholds.items():
         log.info("%s: %s", name, threshold)
         methods[name] = [threshold.segment(item, min_area) for item in held]
     return methods
 
 
-def tune(items: list[LabelledImage], min_area: int, criterion: Criterion) -> Threshold:
-    """Find the channel, side, blur and level that score best on these images, among a few hundred."""
-    # The side that is better without blur: to try the other one as well would double the time.
-    sides = {
-        channel: _best(items, [Threshold(channel, above) for above in (True, False)], min_area, criterion).above
-        for channel in _channels(items)
-    }
-    return _best(
-        items,
-        [
-            Threshold(channel, above, sigma, float(offset))
-            for (channel, above), sigma, offset in itertools.product(sides.items(), _SIGMAS, _OFFSETS)
-        ],
-        min_area,
-        criterion,
-    )
+def tune(items: list[LabelledImage], min_area: int, criteria: Sequence[Criterion]) -> dict[Criterion, Threshold]:
+    """Find the channel, side, blur and level that score best on these images, for each criterion by itself."""
+    tried = itertools.product(_channels(items), _SIGMAS, (True, False), _OFFSETS)
+    settings = [Threshold(channel, above, sigma, float(offset)) for channel, sigma, above, offset in tried]
+    return _best(items, settings, min_area, criteria)
 
 
-def _best(items: list[LabelledImage], settings: list[Threshold], min_area: int, criterion: Criterion) -> Threshold:
-    """Return the first of those settings that score best."""
+def _best(
+    items: list[LabelledImage], settings: list[Threshold], min_area: int, criteria: Sequence[Criterion]
+) -> dict[Criterion, Threshold]:
+    """Return for each criterion the first of those settings that score best; like images are next to each other."""
     true = [item.labels for item in items]
-    scores = []
+    scores: dict[Criterion, list[float]] = {criterion: [] for criterion in criteria}
     for (channel, sigma), group in itertools.groupby(settings, lambda s: (s.channel, s.sigma)):
         images = [_blurred(item, channel, sigma) for item in items]
         for threshold in group:
             predicted = [threshold._label(*image, min_area) for image in images]
-            if criterion == "object_f1":
-                scores.append(total([match_objects(t, p)[-1] for t, p in zip(true, predicted, strict=True)]).f1)
-            elif criterion == "background_iou":
-                scores.append(count_pixels(true, predicted).background_iou)
-            else:
-                scores.append(-count_pixels(true, predicted).error)
-    return settings[int(np.argmax(scores))]
+            for criterion in criteria:
+                if criterion == "object_f1":
+                    each = [match_objects(t, p)[-1] for t, p in zip(true, predicted, strict=True)]
+                    scores[criterion].append(total(each).f1)
+                else:
+                    pixels = count_pixels(true, predicted)
+                    better = pixels.background_iou if criterion == "background_iou" else -pixels.error
+                    scores[criterion].append(better)
+    return {criterion: settings[int(np.argmax(values))] for criterion, values in scores.items()}
 
 
 def _channels(items: list[LabelledImage]) -> list[str]:
