@@ -1,0 +1,370 @@
+"""Nuclei of a whole slide, found block by block.
+
+The slide is looked at on one grid of pixels, of the scale the segmenter was trained at, mirrored at the borders of the
+image. A block is a core and what surrounds it: a halo, as wide as the largest nucleus, and the context that the
+segmenter needs. A nucleus belongs to the block whose core holds its centroid. So none is lost, doubled or cut, and
+nothing depends on how the slide is cut into blocks.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.ndimage import binary_dilation, find_objects
+from scipy.spatial import KDTree
+from skimage.color import hed_from_rgb
+from skimage.measure import regionprops_table
+from skimage.morphology import disk
+from tqdm import tqdm
+
+from spadework.errors import InputError
+from spadework.images import SlideImage
+from spadework.nuclei.label_image import label_store, write_label_image
+from spadework.nuclei.segmenter import Segmenter
+from spadework.patches import ScaledImage, reflect
+from spadework.tissue import TissueModel
+
+log = logging.getLogger("spadework")
+
+# Edge of a core, px: larger ones look at fewer pixels twice, smaller ones leave more glass out.
+CORE_PX = 1024
+# Wider objects are clumps, folds and dust.
+LARGEST_UM = 40.0
+# Nuclei this far outside the tissue of the overview still count: its edge is blurred, and fat is pale.
+TISSUE_MARGIN_UM = 100.0
+_OVERVIEW_PX = 1600
+_NUCLEUS_UM = 8.0
+COLUMNS = {
+    "label": np.uint32,
+    "x": np.float64,
+    "y": np.float64,
+    "area_um2": np.float64,
+    "eccentricity": np.float64,
+    "haematoxylin": np.float64,
+    "nearest_um": np.float64,
+    **{edge: np.float64 for edge in ("x0", "y0", "x1", "y1")},
+}
+Span = tuple[int, int]
+
+
+class Grid:
+    """An image at another scale, mirrored without end; a pixel is the same in whatever region it is read.
+
+    Pillow holds the corner of a region in single precision, which makes some pixels depend on it. Here the weights of
+    source pixels, those of Pillow's bilinear filter, follow from the place in the whole image.
+
+    Parameters
+    ----------
+    um_per_px
+        Scale wanted. The grid spans the image exactly, so its own scale, ``um_per_px``, differs by a trifle.
+    """
+
+    def __init__(self, scaled: ScaledImage, um_per_px: float) -> None:
+        self.image: SlideImage = scaled.image
+        source = np.array([scaled.image.width, scaled.image.height])
+        size = np.maximum(np.rint(source * scaled.um_per_px / um_per_px), 1).astype(int)
+        self.width, self.height = (int(n) for n in size)
+        self.source_px = source / size
+        self.um_per_px = self.source_px * scaled.um_per_px
+
+    def read(self, x: Span, y: Span) -> NDArray[np.uint8]:
+        """Return the pixels from x[0] to x[1] and y[0] to y[1], which may lie outside, (h, w, 3) uint8."""
+        columns, rows = (reflect(np.arange(*span), n) for span, n in ((x, self.width), (y, self.height)))
+        (x0, x1), (y0, y1) = ((int(i.min()), int(i.max()) + 1) for i in (columns, rows))
+        inside = self._inside((x0, x1), (y0, y1))
+        return inside[(rows - y0)[:, None], columns - x0]
+
+    def _inside(self, x: Span, y: Span) -> NDArray[np.uint8]:
+        (left, across), (top, down) = (
+            _bilinear(span, scale, n)
+            for span, scale, n in zip((x, y), self.source_px, (self.image.width, self.image.height), strict=True)
+        )
+        width, height = across.shape[1], down.shape[1]
+        pixels = self.image.read(left, top, left + width, top + height).astype(np.float32)
+        pixels = (down @ pixels.reshape(height, -1)).reshape(-1, width, 3)
+        # Rows are mixed; now columns, which take their turn as the first axis.
+        pixels = (across @ pixels.transpose(1, 0, 2).reshape(width, -1)).reshape(across.shape[0], -1, 3)
+        return np.rint(pixels.transpose(1, 0, 2)).astype(np.uint8)
+
+
+def _bilinear(span: Span, scale: float, length: int) -> tuple[int, sparse.csr_matrix]:
+    """Weights of source pixels for the pixels of a span: first source pixel, and (span, source pixels) float32.
+
+    A triangle around the pixel's centre, as wide as a source pixel or, where the image shrinks, as the new pixel.
+    """
+    reach = max(scale, 1.0)
+    centre = (np.arange(*span) + 0.5) * scale
+    first = np.floor(centre - reach).astype(np.int64)
+    source = first[:, None] + np.arange(int(2 * reach) + 3)
+    weight = np.maximum(1 - np.abs(source + 0.5 - centre[:, None]) / reach, 0)
+    weight[(source < 0) | (source >= length)] = 0
+    weight /= weight.sum(axis=1, keepdims=True)
+    row, column = np.nonzero(weight)
+    used = source[row, column]
+    low, high = int(used.min()), int(used.max()) + 1
+    values = weight[row, column].astype(np.float32)
+    return low, sparse.csr_matrix((values, (row, used - low)), shape=(len(centre), high - low))
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of the grid; all spans are in its pixels.
+
+    Attributes
+    ----------
+    core_x, core_y
+        What the block answers for.
+    seen_x, seen_y
+        Core and halo, inside the image: where labels are as they would be without blocks.
+    window_x, window_y
+        What the segmenter is given, which may lie outside the image.
+    """
+
+    core_x: Span
+    core_y: Span
+    seen_x: Span
+    seen_y: Span
+    window_x: Span
+    window_y: Span
+
+
+def blocks(grid: Grid, segmenter: Segmenter, core_px: int, halo_px: int) -> Iterator[Block]:
+    """Cut the grid into blocks, row by row."""
+    step = segmenter.step_px
+    core = -(-core_px // step) * step
+    border = -(-(halo_px + segmenter.context_px) // step) * step
+
+    def spans(length: int) -> Iterator[tuple[Span, Span, Span]]:
+        for start in range(0, length, core):
+            end = min(start + core, length)
+            whole_steps = start - (start - end) // step * step
+            window = (start - border, whole_steps + border)
+            seen = (max(0, start - halo_px), min(length, end + halo_px))
+            yield (start, end), seen, window
+
+    for core_y, seen_y, window_y in spans(grid.height):
+        for core_x, seen_x, window_x in spans(grid.width):
+            yield Block(core_x, core_y, seen_x, seen_y, window_x, window_y)
+
+
+class TissueMask:
+    """Where there is tissue, or nearly, on a grid."""
+
+    def __init__(self, grid: Grid, tissue: TissueModel) -> None:
+        overview = grid.image.overview(_OVERVIEW_PX)
+        self._mask = tissue.density(overview) > tissue.threshold
+        self._scale = self._mask.shape[1] / grid.width, self._mask.shape[0] / grid.height
+        um = grid.um_per_px / self._scale
+        self._mask = binary_dilation(self._mask, disk(round(TISSUE_MARGIN_UM / float(um.max()))))
+
+    def at(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell for pixels of the grid."""
+        column, row = ((place * scale).astype(int) for place, scale in zip((x, y), self._scale, strict=True))
+        return self._mask[row, column]
+
+    def touches(self, x: Span, y: Span) -> bool:
+        """Tell whether any pixel of a region is tissue."""
+        (x0, x1), (y0, y1) = (
+            (int(a * scale), int(np.ceil(b * scale)))
+            for (a, b), scale in zip((x, y), self._scale, strict=True)
+        )
+        return bool(self._mask[y0:y1, x0:x1].any())
+
+
+def check_resolution(scaled: ScaledImage, max_um_per_px: float, sample: str) -> None:
+    """Refuse an image on which nuclei cannot be told apart.
+
+    Raises
+    ------
+    InputError
+        If the image is coarser than ``max_um_per_px``.
+    """
+    um_per_px = max(scaled.um_per_px)
+    if um_per_px > max_um_per_px:
+        raise InputError(
+            sample,
+            None,
+            found=f"{um_per_px:.2g} µm/px in the {scaled.source} image: a nucleus of {_NUCLEUS_UM:g} µm would be "
+            f"{_NUCLEUS_UM / um_per_px:.1f} px wide",
+            expected=f"at most {max_um_per_px:g} µm/px (nuclei.max_um_per_px), to segment nuclei",
+            remedy="name the full-resolution image in the column `image`, or set nuclei.engine: null",
+        )
+
+
+def label_slide(
+    scaled: ScaledImage,
+    segmenter: Segmenter,
+    tissue: TissueModel,
+    path: Path,
+    *,
+    min_area_um2: float,
+    core_px: int = CORE_PX,
+) -> pd.DataFrame:
+    """Find all nuclei of an image and write their labels as a pyramidal OME-TIFF.
+
+    Parameters
+    ----------
+    tissue
+        Blocks far from tissue are skipped; nuclei there do not count, whatever the block.
+    path
+        Of the label image: labels as in the table, at the scale of the segmenter.
+    min_area_um2
+        Smaller objects leave.
+    core_px
+        Edge of a block.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per nucleus, in the order of its topmost, then leftmost pixel: ``label`` (1 to n), centroid ``x``, ``y``
+        and bounding box ``x0``, ``y0``, ``x1``, ``y1`` in full-resolution pixels (pixel k spans k to k + 1),
+        ``area_um2``, ``eccentricity``, ``haematoxylin`` (mean optical density), ``nearest_um`` (to the centroid of
+        the nearest other nucleus, NaN where there is none). ``attrs`` say how it was made.
+    """
+    grid = Grid(scaled, segmenter.um_per_px)
+    halo = int(np.ceil(LARGEST_UM / segmenter.um_per_px))
+    mask = TissueMask(grid, tissue)
+    todo = list(blocks(grid, segmenter, core_px, halo))
+    on_tissue = [block for block in todo if mask.touches(block.core_x, block.core_y)]
+    log.info(
+        "%d x %d px at %.4g µm/px; %d of %d blocks hold tissue, the others are skipped",
+        *(grid.width, grid.height, segmenter.um_per_px, len(on_tissue), len(todo)),
+    )
+    found, left_out, n = [], Counter[str](too_small=0, too_large=0), 0
+    with label_store(path, grid.width, grid.height) as store:
+        for block in tqdm(on_tissue, "nuclei", mininterval=5, ascii=True, unit="block"):
+            pixels = grid.read(block.window_x, block.window_y)
+            labels = _inner(segmenter.segment(pixels), block)
+            labels, table = _owned(labels, block, grid, mask, min_area_um2, halo, left_out)
+            if not len(table):
+                continue
+            table["haematoxylin"] = _haematoxylin(_inner(pixels, block), labels, tissue)
+            found.append(table)
+            _write(store, block, labels, n)
+            n += len(table)
+        table = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["top", "left"])
+        order = np.lexsort((table["left"].to_numpy(int), table["top"].to_numpy(int)))
+        number = np.zeros(n + 1, np.uint32)
+        number[order + 1] = np.arange(1, n + 1)
+        write_label_image(path, store, number, grid.um_per_px)
+    log.info("%d nuclei; left out: %s", n, ", ".join(f"{k} {v.replace('_', ' ')}" for v, k in left_out.items()))
+    nuclei = _in_full_resolution(table.iloc[order], grid, scaled)
+    nuclei.attrs = {
+        "segmenter": segmenter.describe(),
+        "um_per_px": [float(um) for um in grid.um_per_px],
+        "image": scaled.source,
+        "image_px": [scaled.image.width / scaled.scale[0], scaled.image.height / scaled.scale[1]],
+        "left_out": dict(left_out),
+    }
+    return nuclei
+
+
+def _inner(window: NDArray[Any], block: Block) -> NDArray[Any]:
+    """Cut what is seen of a block out of its window."""
+    (y0, y1), (x0, x1) = block.seen_y, block.seen_x
+    top, left = block.window_y[0], block.window_x[0]
+    return window[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def _owned(
+    labels: NDArray[np.int32],
+    block: Block,
+    grid: Grid,
+    mask: TissueMask,
+    min_area_um2: float,
+    halo_px: int,
+    left_out: Counter[str],
+) -> tuple[NDArray[np.int32], pd.DataFrame]:
+    """Keep the nuclei that belong to a block, numbered from 1, and measure them, in pixels of the whole grid.
+
+    An object that is cut off where the block's sight ends, or that reaches there from the core, is wider than the
+    halo: too large for a nucleus, as it is in every other block that sees it.
+    """
+    top, left = block.seen_y[0], block.seen_x[0]
+    n_px = np.bincount(labels.ravel())
+    ids = np.flatnonzero(n_px)
+    ids = ids[ids > 0]
+    n_px = n_px[ids]
+    rows, columns = (np.broadcast_to(i, labels.shape).ravel() for i in np.ogrid[: labels.shape[0], : labels.shape[1]])
+    # Whole numbers, hence the same in every block.
+    sum_y, sum_x = (
+        np.bincount(labels.ravel(), i)[ids].astype(np.int64) + n_px * start for i, start in ((rows, top), (columns, left))
+    )
+    y, x = sum_y // n_px, sum_x // n_px
+    (x0, x1), (y0, y1) = block.core_x, block.core_y
+    mine = (x0 <= x) & (x < x1) & (y0 <= y) & (y < y1) & mask.at(x, y)
+    places = find_objects(labels)
+    box = np.array([[(s.start, s.stop) for s in places[i - 1]] for i in ids[mine]]).reshape(-1, 2, 2)
+    ids, n_px, sum_y, sum_x = (values[mine] for values in (ids, n_px, sum_y, sum_x))
+    large = (np.diff(box, axis=2)[:, :, 0] > halo_px).any(axis=1)
+    small = n_px * grid.um_per_px.prod() < min_area_um2
+    left_out.update(too_large=int(large.sum()), too_small=int((small & ~large).sum()))
+    kept = ~(large | small)
+    renumber = np.zeros(len(places) + 1, np.int32)
+    renumber[ids[kept]] = np.arange(1, kept.sum() + 1)
+    labels = renumber[labels]
+    first = [int(np.argmax(labels[b[0, 0], b[1, 0] : b[1, 1]] == i)) for i, b in enumerate(box[kept], 1)]
+    table = pd.DataFrame(
+        {
+            "n_px": n_px[kept],
+            "mean_x": sum_x[kept] / n_px[kept],
+            "mean_y": sum_y[kept] / n_px[kept],
+            "x0": box[kept, 1, 0] + left,
+            "x1": box[kept, 1, 1] + left,
+            "y0": box[kept, 0, 0] + top,
+            "y1": box[kept, 0, 1] + top,
+            "top": box[kept, 0, 0] + top,
+            "left": box[kept, 1, 0] + np.array(first, int) + left,
+        }
+    )
+    if len(table):
+        table["eccentricity"] = regionprops_table(labels, properties=("eccentricity",))["eccentricity"]
+    return labels, table
+
+
+def _haematoxylin(pixels: NDArray[np.uint8], labels: NDArray[np.int32], tissue: TissueModel) -> NDArray[np.float64]:
+    """Mean optical density of haematoxylin of each nucleus (Ruifrok & Johnston 2001), relative to the glass."""
+    inside = labels > 0
+    light = (np.arange(256)[:, None] + 1) / (np.asarray(tissue.background) + 1)
+    density = -np.log10(light)
+    colour = pixels[inside]
+    amount = sum(density[colour[:, k], k] * hed_from_rgb[k, 0] for k in range(3))
+    total = np.bincount(labels[inside], amount)
+    return total[1:] / np.bincount(labels[inside])[1:]
+
+
+def _write(store: Any, block: Block, labels: NDArray[np.int32], n_before: int) -> None:  # noqa: ANN401  (a zarr array)
+    """Add the nuclei of a block to the whole, numbered after those before."""
+    where = slice(*block.seen_y), slice(*block.seen_x)
+    whole = store[where]
+    free = (labels > 0) & (whole == 0)
+    whole[free] = labels[free] + np.uint32(n_before)
+    store[where] = whole
+
+
+def _in_full_resolution(table: pd.DataFrame, grid: Grid, scaled: ScaledImage) -> pd.DataFrame:
+    """Turn pixels of the grid into full-resolution pixels and µm, and find the nearest neighbours."""
+    nuclei = pd.DataFrame(index=pd.RangeIndex(len(table)))
+    full = grid.source_px / scaled.scale
+    nuclei["label"] = np.arange(1, len(table) + 1)
+    if len(table):
+        um = (table[["mean_x", "mean_y"]].to_numpy(float) + 0.5) * grid.um_per_px
+        nuclei["x"], nuclei["y"] = (um / grid.um_per_px * full).T
+        nuclei["area_um2"] = table["n_px"].to_numpy() * grid.um_per_px.prod()
+        for name in ("eccentricity", "haematoxylin"):
+            nuclei[name] = table[name].to_numpy()
+        distance = KDTree(um).query(um, k=[2])[0][:, 0]
+        nuclei["nearest_um"] = np.where(np.isfinite(distance), distance, np.nan)
+        for axis, scale in zip("xy", full, strict=True):
+            for end in "01":
+                nuclei[axis + end] = table[axis + end].to_numpy() * scale
+    return nuclei.reindex(columns=list(COLUMNS)).astype(COLUMNS)
