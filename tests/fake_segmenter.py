@@ -25,7 +25,7 @@ class ThresholdSegmenter:
     def segment(self, pixels: np.ndarray) -> np.ndarray:
         red = uniform_filter(pixels[..., 0].astype(np.int64), self.blur_px, mode="constant")
         k = self.step_px
-        assert red.shape[0] % k == 0 and red.shape[1] % k == 0
+        assert [n % k for n in red.shape] == [0, 0]
         tiles = red.reshape(red.shape[0] // k, k, red.shape[1] // k, k)
         tile = np.kron(tiles.mean(axis=(1, 3)), np.ones((k, k)))
         return label((red + 0.25 * (tile - red)) < self.threshold)[0].astype(np.int32)

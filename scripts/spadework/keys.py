@@ -23,6 +23,12 @@ class Keys:
     SPADE_CLUSTER = "spade_cluster"
     TISSUE_FRACTION = "patch_tissue_fraction"
     PADDED_FRACTION = "patch_padded_fraction"
+    NUCLEI_COUNT = "nuclei_count"
+    NUCLEI_DENSITY = "nuclei_density_mm2"
+    NUCLEI_AREA = "nuclei_area_um2"
+    NUCLEI_ECCENTRICITY = "nuclei_eccentricity"
+    NUCLEI_HAEMATOXYLIN = "nuclei_haematoxylin"
+    NUCLEI_NEAREST = "nuclei_nearest_um"
 
     GENE_IDS = "gene_ids"
     GENE_NAME = "gene_name"
@@ -31,6 +37,7 @@ class Keys:
     PCA = "X_pca"
     UMAP = "X_umap"
     TSNE = "X_tsne"
+    NUCLEI = "X_nuclei"
 
     @staticmethod
     def features(encoder: str) -> str:
@@ -55,8 +62,14 @@ class Keys:
 
 LOG10_UMI = "log10_umi"
 TISSUE_PIECE = "tissue_piece"
+# What nuclei say of a spot: columns of obs, and of obsm["X_nuclei"].
+NUCLEI = (
+    *(Keys.NUCLEI_COUNT, Keys.NUCLEI_DENSITY, Keys.NUCLEI_AREA),
+    *(Keys.NUCLEI_ECCENTRICITY, Keys.NUCLEI_HAEMATOXYLIN, Keys.NUCLEI_NEAREST),
+)
 # All covariates there can be, so that a slip of the pen is seen before anything runs.
 COVARIATES = (
     *(LOG10_UMI, TISSUE_PIECE, Keys.TISSUE_FRACTION, Keys.CLUSTER, "cluster_scanpy", "cluster_seurat"),
     *(Keys.TOTAL_COUNTS, Keys.N_GENES, Keys.PCT_MT, Keys.ARRAY_ROW, Keys.ARRAY_COL),
+    *NUCLEI,
 )

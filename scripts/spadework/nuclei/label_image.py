@@ -13,6 +13,7 @@ import numpy as np
 import tifffile
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
 
 from spadework.job import whole_file
 
@@ -36,7 +37,7 @@ def label_store(path: Path, width: int, height: int) -> Iterator[Any]:
             chunks=(min(_CHUNK_PX, height), min(_CHUNK_PX, width)),
             dtype=np.uint32,
             fill_value=0,
-            compressors=zarr.codecs.BloscCodec(cname="lz4", clevel=3),
+            compressors=BloscCodec(cname="lz4", clevel=3),
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -61,9 +62,9 @@ def write_label_image(
     levels = 1
     while max(height, width) >> (levels - 1) > _TOP_PX:
         levels += 1
-    options: dict[str, Any] = {"tile": (_TILE_PX, _TILE_PX), "compression": "adobe_deflate", "photometric": "minisblack"}
-    units = {"axes": "YX", "PhysicalSizeX": um_per_px[0], "PhysicalSizeY": um_per_px[1]}
-    units |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    units = {"PhysicalSizeX": um_per_px[0], "PhysicalSizeXUnit": "µm"}
+    units |= {"PhysicalSizeY": um_per_px[1], "PhysicalSizeYUnit": "µm"}
+    whole: dict[str, Any] = {"subifds": levels - 1, "metadata": {"axes": "YX"} | units}
     with whole_file(path) as partial, tifffile.TiffWriter(partial, ome=True, bigtiff=True) as writer:
         for level in range(levels):
             step = 1 << level
@@ -71,10 +72,12 @@ def write_label_image(
                 _tiles(labels, number, step),
                 shape=(-(-height // step), -(-width // step)),
                 dtype=np.uint32,
-                # centimetres, as the TIFF standard has it
-                resolution=tuple(1e4 / (um * step) for um in um_per_px),
+                tile=(_TILE_PX, _TILE_PX),
+                compression="adobe_deflate",
+                photometric="minisblack",
+                resolution=(1e4 / (um_per_px[0] * step), 1e4 / (um_per_px[1] * step)),
                 resolutionunit="CENTIMETER",
-                **(options | ({"subfiletype": 1, "metadata": None} if level else {"subifds": levels - 1, "metadata": units})),
+                **(whole if level == 0 else {"subfiletype": 1, "metadata": None}),
             )
 
 

@@ -1,7 +1,7 @@
 """Nuclei of a whole slide, found block by block.
 
-The slide is looked at on one grid of pixels, of the scale the segmenter was trained at, mirrored at the borders of the
-image. A block is a core and what surrounds it: a halo, as wide as the largest nucleus, and the context that the
+The slide is looked at on one grid of pixels, of the scale the segmenter was trained at, mirrored at the borders of
+the image. A block is a core and what surrounds it: a halo, as wide as the largest nucleus, and the context that the
 segmenter needs. A nucleus belongs to the block whose core holds its centroid. So none is lost, doubled or cut, and
 nothing depends on how the slide is cut into blocks.
 """
@@ -174,8 +174,7 @@ class TissueMask:
     def touches(self, x: Span, y: Span) -> bool:
         """Tell whether any pixel of a region is tissue."""
         (x0, x1), (y0, y1) = (
-            (int(a * scale), int(np.ceil(b * scale)))
-            for (a, b), scale in zip((x, y), self._scale, strict=True)
+            (int(a * scale), int(np.ceil(b * scale))) for (a, b), scale in zip((x, y), self._scale, strict=True)
         )
         return bool(self._mask[y0:y1, x0:x1].any())
 
@@ -297,7 +296,8 @@ def _owned(
     rows, columns = (np.broadcast_to(i, labels.shape).ravel() for i in np.ogrid[: labels.shape[0], : labels.shape[1]])
     # Whole numbers, hence the same in every block.
     sum_y, sum_x = (
-        np.bincount(labels.ravel(), i)[ids].astype(np.int64) + n_px * start for i, start in ((rows, top), (columns, left))
+        np.bincount(labels.ravel(), i)[ids].astype(np.int64) + n_px * start
+        for i, start in ((rows, top), (columns, left))
     )
     y, x = sum_y // n_px, sum_x // n_px
     (x0, x1), (y0, y1) = block.core_x, block.core_y
