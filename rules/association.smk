@@ -1,6 +1,8 @@
 TESTED = pick("association", "values", "zscore", "min_spots_fraction", "n_latents")
 LIMMA = config["association"]["engine"] == "limma"
 ADJUSTMENT = pick("association", "residuals", "covariates", "mixed_model", "permutations") | {"seed": config["seed"]}
+NUCLEI_PER_SPOT = ["results/{sample}/nuclei/spots.csv"] if config["nuclei"]["engine"] else []
+NUCLEI_COVARIATES = NUCLEI_PER_SPOT if targets.nuclei_covariates(config) else []
 
 
 rule associate_genes:
@@ -9,6 +11,7 @@ rule associate_genes:
         expression="results/{sample}/expression/expression.h5ad",
         latents="results/{sample}/{encoder}/latents.h5ad",
         manifest="results/{sample}/patches/manifest.parquet",
+        nuclei=NUCLEI_COVARIATES,
         limma=["results/{sample}/{encoder}/limma.csv.gz"] if LIMMA else [],
     output:
         parquet="results/{sample}/{encoder}/association.parquet",
@@ -82,6 +85,7 @@ rule collect_section:
         expression="results/{sample}/expression/expression.h5ad",
         manifest="results/{sample}/patches/manifest.parquet",
         preflight="results/{sample}/preflight/preflight.json",
+        nuclei=NUCLEI_PER_SPOT,
         features=expand("results/{{sample}}/{encoder}/features.h5ad", encoder=ENCODERS),
         latents=expand("results/{{sample}}/{encoder}/latents.h5ad", encoder=ENCODERS),
         association=expand("results/{{sample}}/{encoder}/association.parquet", encoder=ENCODERS),

@@ -8,6 +8,7 @@ rule assess_association:
         expression="results/{sample}/expression/expression.h5ad",
         latents="results/{sample}/{encoder}/latents.h5ad",
         manifest="results/{sample}/patches/manifest.parquet",
+        nuclei=NUCLEI_COVARIATES,
         association="results/{sample}/{encoder}/association.parquet",
     output:
         latents=shown_section("results/{sample}/{encoder}/latents.csv", "latent_table", "Latents"),
@@ -44,6 +45,7 @@ rule enrich_terms:
         expression="results/{sample}/expression/expression.h5ad",
         latents="results/{sample}/{encoder}/latents.h5ad",
         manifest="results/{sample}/patches/manifest.parquet",
+        nuclei=NUCLEI_COVARIATES,
         gene_sets=config["terms"]["gene_sets"],
     output:
         "results/{sample}/{encoder}/terms.csv.gz",

@@ -26,6 +26,7 @@ use rule associate_genes as associate_shared_latents with:
         expression="results/{sample}/expression/expression.h5ad",
         latents="results/cohort/{group}/{encoder}/{sample}/latents.h5ad",
         manifest="results/{sample}/patches/manifest.parquet",
+        nuclei=NUCLEI_COVARIATES,
         limma=[],
     output:
         parquet="results/cohort/{group}/{encoder}/{sample}/association.parquet",

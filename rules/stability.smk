@@ -37,6 +37,7 @@ rule measure_stability:
         expression="results/{sample}/expression/expression.h5ad",
         latents="results/{sample}/{encoder}/latents.h5ad",
         manifest="results/{sample}/patches/manifest.parquet",
+        nuclei=NUCLEI_COVARIATES,
         association="results/{sample}/{encoder}/association.parquet",
         runs=expand("results/{{sample}}/{{encoder}}/stability/{p}.h5ad", p=config["stability"]["perturbations"]),
         second=lambda w: [

@@ -15,7 +15,7 @@ with logged(snakemake.log[0]):
     from spadework.tables import write_csv
 
     i, p, out, sample = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards.sample
-    section, table = read_section(i.expression, i.manifest), pd.read_parquet(i.association)
+    section, table = read_section(i.expression, i.manifest, i.nuclei), pd.read_parquet(i.association)
     latents = ad.read_h5ad(i.latents)[section.obs_names]
     tested = select(section, latents, sample, **p.tested)
     adjustment, by, fdr = Adjustment(**p.adjustment), headline(table, p.by["headline"]), p.by["fdr"]

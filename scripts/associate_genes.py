@@ -9,7 +9,7 @@ with logged(snakemake.log[0]):
     from spadework.tables import write_csv
 
     p, sample = snakemake.params, snakemake.wildcards.sample
-    section = read_section(snakemake.input.expression, snakemake.input.manifest)
+    section = read_section(snakemake.input.expression, snakemake.input.manifest, snakemake.input.nuclei)
     tested = select(section, ad.read_h5ad(snakemake.input.latents), sample, **p.tested)
     fit, engine = None, "python"
     for path in snakemake.input.limma:

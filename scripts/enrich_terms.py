@@ -17,7 +17,7 @@ with logged(snakemake.log[0]):
     i, p, sample = snakemake.input, snakemake.params, snakemake.wildcards.sample
     association = pd.read_parquet(i.association)
     by = headline(association, p.by["headline"])
-    section = read_section(i.expression, i.manifest)
+    section = read_section(i.expression, i.manifest, i.nuclei)
     tested = select(section, ad.read_h5ad(i.latents), sample, **p.tested)
     permuted = permuted_correlations(section, tested, sample, Adjustment(**p.adjustment), N_PERMUTATIONS)
     tables = [

@@ -15,7 +15,7 @@ with logged(snakemake.log[0]):
     from spadework.tables import write_csv
 
     i, p, out, w = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards
-    section = read_section(i.expression, i.manifest)
+    section = read_section(i.expression, i.manifest, i.nuclei)
     reference, table = ad.read_h5ad(i.latents), pd.read_parquet(i.association)
     runs = {}
     for name, path in zip(p.names, [*i.runs, *i.second], strict=True):

@@ -17,7 +17,7 @@ from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
 from spadework.gene_sets import read_gmt
-from spadework.keys import COVARIATES
+from spadework.keys import COVARIATES, NUCLEI
 from spadework.perturbations import PERTURBATIONS, UNPERTURBED
 from spadework.samples import Sample
 
@@ -204,6 +204,44 @@ def check_evidence(config: dict[str, Any], *, read_sets: bool) -> None:
                 expected="a second encoder without weights, such as colour_texture",
                 remedy="correct stability.second_encoder, or set it to null",
             )
+
+
+def check_nuclei(config: dict[str, Any]) -> None:
+    """Check that there is a model for nuclei where nuclei are asked for.
+
+    Raises
+    ------
+    InputError
+        If there is none, or covariates ask for nuclei that nothing finds.
+    """
+    nuclei = config["nuclei"]
+    engine, model = nuclei["engine"], nuclei["model"]
+    named = [name for name in config["association"]["covariates"] if name in NUCLEI]
+    if named and not engine:
+        raise InputError(
+            "config",
+            None,
+            found=f"association.covariates: {named[0]} with nuclei.engine: null",
+            expected="an engine that finds nuclei",
+            remedy=f"set nuclei.engine: unet, or take {named[0]} out of association.covariates",
+        )
+    if engine == "stardist" and not (model and nuclei["um_per_px"]):
+        raise InputError(
+            "config",
+            None,
+            found=f"nuclei.model: {model}, nuclei.um_per_px: {nuclei['um_per_px']}",
+            expected="the folder of a StarDist model, and the µm per pixel of the images it was trained on",
+            remedy="set nuclei.model and nuclei.um_per_px, or nuclei.engine: unet",
+        )
+    kind = "folder" if engine == "stardist" else "file"
+    if engine and model and not (Path(model).is_dir() if kind == "folder" else Path(model).is_file()):
+        raise InputError(
+            "config",
+            model,
+            found=f"no such {kind}",
+            expected=f"the {kind} of a {'StarDist' if engine == 'stardist' else 'U-Net'} model",
+            remedy="correct nuclei.model",
+        )
 
 
 def check_engines(config: dict[str, Any], *, own_r: bool) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from spadework.clustering import categorical
 from spadework.columns import ADJUSTED, PUBLISHED
-from spadework.keys import Keys
+from spadework.keys import NUCLEI, Keys
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def collect(
     preflight: dict[str, Any],
     parameters: dict[str, Any],
     annotations: dict[str, str],
+    nuclei: pd.DataFrame | None = None,
 ) -> ad.AnnData:
     """Join everything by barcode; the spots are those of the expression stage.
 
@@ -57,6 +58,8 @@ def collect(
         The headline encoder first.
     annotations
         What the sample sheet says of the section, kept in ``obs``.
+    nuclei
+        Nuclei per spot, by barcode: into ``obs``, and all of them into ``obsm``.
 
     Raises
     ------
@@ -69,6 +72,10 @@ def collect(
     rows = manifest.loc[adata.obs_names]
     adata.obs[Keys.TISSUE_FRACTION] = rows["tissue_fraction"].to_numpy()
     adata.obs[Keys.PADDED_FRACTION] = rows["padded_fraction"].to_numpy()
+    if nuclei is not None:
+        found = nuclei.loc[adata.obs_names, list(NUCLEI)]
+        adata.obs[list(NUCLEI)] = found
+        adata.obsm[Keys.NUCLEI] = found.to_numpy(np.float32)
     spade = dict(adata.uns[Keys.SPADE])
     for result in encoders:
         features, latents = result.features[adata.obs_names], result.latents[adata.obs_names]

@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from spadework.errors import InputError
-from spadework.keys import LOG10_UMI, Keys
+from spadework.keys import LOG10_UMI, NUCLEI, Keys
 
 log = logging.getLogger("spadework")
 
@@ -55,12 +55,15 @@ def covariate_matrix(obs: pd.DataFrame, names: Sequence[str], sample: str) -> ND
         if pd.api.types.is_float_dtype(values):
             missing |= ~np.isfinite(values)
         if missing.any():
+            remedy = f"take {name} out of association.covariates"
+            if name in NUCLEI:
+                remedy += f", or use {Keys.NUCLEI_COUNT} or {Keys.NUCLEI_DENSITY}, which spots without nuclei have, too"
             raise InputError(
                 sample,
                 None,
                 found=f"no value of the covariate {name} in {int(missing.sum())} of {len(values)} spots",
                 expected="a value in every spot",
-                remedy=f"take {name} out of association.covariates",
+                remedy=remedy,
             )
         if values.nunique() < 2:
             log.warning("%s: the covariate %s is the same in all spots and changes nothing", sample, name)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spadework.errors import InputError
-from spadework.keys import Keys
+from spadework.keys import NUCLEI, Keys
 
 PLATFORMS = ("auto", "visium", "visium_hd", "visium_hd_cells", "legacy_st", "h5ad")
 # What a path or image begins with that is not a file but the name of a public dataset.
@@ -22,6 +22,7 @@ _TAKEN = {
     *(Keys.IN_TISSUE, Keys.ARRAY_ROW, Keys.ARRAY_COL, Keys.TOTAL_COUNTS, Keys.N_GENES, Keys.PCT_MT, Keys.CLUSTER),
     *(Keys.IMAGE_CLUSTER, Keys.SPADE_CLUSTER, Keys.TISSUE_FRACTION, Keys.PADDED_FRACTION, "total_counts_mt"),
     *("cluster_scanpy", "cluster_seurat"),
+    *NUCLEI,
 }
 # How alike (difflib's ratio) an unknown column and a known one may be before it is taken for a slip of the pen.
 _ALIKE = 0.85

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,9 +20,10 @@ from spadework.adjusted import Columns, Depth, Residuals, SpatialTests, associat
 from spadework.association import Design, Fit, ModelFit, Moments, associate, models, to_table, varying
 from spadework.covariates import covariate_matrix, tissue_pieces
 from spadework.errors import InputError
-from spadework.keys import LOG10_UMI, TISSUE_PIECE, Keys
+from spadework.keys import LOG10_UMI, NUCLEI, TISSUE_PIECE, Keys
 from spadework.lattice import array_to_um
 from spadework.mixed_model import SpatialMixedModel
+from spadework.nuclei.spots import read_spots
 from spadework.spatial_null import STEPS, SpatialNull, orthonormal_basis
 from spadework.surrogates import PermutedLatents
 
@@ -88,11 +90,21 @@ class Adjustment:
     seed: int = 0
 
 
-def read_section(expression: str | Path, manifest: str | Path) -> ad.AnnData:
-    """Read the AnnData of the expression stage, and into its ``obs`` the share of tissue in every patch."""
+def read_section(expression: str | Path, manifest: str | Path, nuclei: Sequence[str | Path] = ()) -> ad.AnnData:
+    """Read the AnnData of the expression stage, and into its ``obs`` what covariates may be taken from.
+
+    Parameters
+    ----------
+    manifest
+        Patch manifest: the share of tissue in every patch.
+    nuclei
+        The table of nuclei per spot, or nothing.
+    """
     section = ad.read_h5ad(expression)
     fraction = pd.read_parquet(manifest, columns=["tissue_fraction"])["tissue_fraction"]
     section.obs[Keys.TISSUE_FRACTION] = fraction.loc[section.obs_names].to_numpy()
+    for path in nuclei:
+        section.obs[list(NUCLEI)] = read_spots(path).loc[section.obs_names]
     return section
 
 

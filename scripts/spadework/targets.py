@@ -16,6 +16,7 @@ from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
 from spadework.files import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
+from spadework.keys import NUCLEI
 from spadework.readers.locate import locate
 from spadework.samples import Sample, groups
 
@@ -30,6 +31,9 @@ _PER_ENCODER = (
     "figures/variance.png",
 )
 _PER_GROUP = ("replication.csv", "pooled.csv.gz", "replication.png")
+_NUCLEI = ("labels.ome.tif", "nuclei.parquet", "spots.csv", "figures/outlines.png", "figures/spots.png")
+# The model that the workflow trains.
+UNET_MODEL = "results/unet/model.weights.h5"
 _WEIGHTS = "resources/cache/weights"
 # Inputs of some 1,000 spots.
 _SMALL_MB = 10.0
@@ -40,6 +44,7 @@ _ON_DEMAND: dict[tuple[str, str], tuple[str | None, tuple[str, ...]]] = {
     ("latents", "scope"): ("section", ("project_latents", "associate_shared_latents")),
     ("terms", "gene_sets"): (None, ("enrich_terms",)),
     ("figures", "published"): (None, ("draw_published",)),
+    ("nuclei", "engine"): (None, ("segment_nuclei", "count_nuclei")),
 }
 _OTHER_TARGETS = ("*_published_patches*", "compare_methods", "*_perturbed_patches_*", "measure_stability")
 _PER_LATENT = ("figures/latent_{k}.png", "figures/patches_{k}.png")
@@ -62,6 +67,7 @@ def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[st
     for sample in samples:
         outputs += [f"results/{sample}/{sample}.h5ad", f"results/{sample}/preflight/overlay.png"]
         outputs += [f"results/{sample}/{e}/{name}" for e in config["encoder"]["names"] for name in per_encoder]
+        outputs += [f"results/{sample}/nuclei/{name}" for name in _NUCLEI if config["nuclei"]["engine"]]
     for group in groups(samples):
         outputs += [f"results/cohort/{group}/{e}/{name}" for e in config["encoder"]["names"] for name in _PER_GROUP]
     return outputs
@@ -169,7 +175,7 @@ def benchmark_patterns(
     idle = [f"{rule}.tsv" for rule in _OTHER_TARGETS]
     for (section, key), (value, rules) in _ON_DEMAND.items():
         asked_for = config[section][key]
-        if asked_for in ([], False) or (value and asked_for != value):
+        if asked_for in ([], False, None) or (value and asked_for != value):
             idle += [f"{rule}.tsv" for rule in rules]
     return {"used": used, "idle": idle}
 
@@ -177,7 +183,24 @@ def benchmark_patterns(
 def other_inputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
     """List the files results depend on besides those of the sections: clusters made elsewhere, and gene sets."""
     clusters = [str(sample.clusters) for sample in samples.values() if sample.clusters]
-    return list(dict.fromkeys([*clusters, *config["terms"]["gene_sets"]]))
+    model = nuclei_model_files(config) if config["nuclei"]["model"] else []
+    return list(dict.fromkeys([*clusters, *config["terms"]["gene_sets"], *model]))
+
+
+def nuclei_model(config: dict[str, Any]) -> str:
+    """Return the file, or folder, of the model that finds nuclei."""
+    return config["nuclei"]["model"] or UNET_MODEL
+
+
+def nuclei_model_files(config: dict[str, Any]) -> list[str]:
+    """List the files of the model that finds nuclei, so that Snakemake sees when one changes."""
+    model = Path(nuclei_model(config))
+    return sorted(str(p) for p in model.iterdir() if p.is_file()) if model.is_dir() else [str(model)]
+
+
+def nuclei_covariates(config: dict[str, Any]) -> list[str]:
+    """List the covariates that come from nuclei."""
+    return [name for name in config["association"]["covariates"] if name in NUCLEI]
 
 
 def comparable_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -185,6 +208,7 @@ def comparable_config(config: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in ("samples", "datasets")}
     kept["encoder"] = {key: value for key, value in config["encoder"].items() if key != "mirror"}
     kept["encoder"]["weights"] = Path(config["encoder"]["weights"]).name
+    kept["nuclei"] = config["nuclei"] | {"model": Path(nuclei_model(config)).name}
     kept["terms"] = config["terms"] | {"gene_sets": [Path(path).name for path in config["terms"]["gene_sets"]]}
     return kept
 
@@ -262,6 +286,7 @@ def result_parameters(config: dict[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in config.items()
         if key not in ("samples", "datasets", "calibration", "terms", "stability", "figures")
+        and (key != "nuclei" or value["engine"])
     }
     kept["encoder"] = {key: value for key, value in config["encoder"].items() if key != "mirror"}
     return kept

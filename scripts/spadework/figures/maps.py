@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, EllipseCollection, PolyCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.patheffects import Normal, Stroke
@@ -154,15 +154,15 @@ def value_map(
     values: NDArray[np.floating],
     *,
     limits: tuple[float, float],
-    colours: str,
+    colours: str | Colormap,
     title: str,
     label: str = "",
 ) -> None:
-    """Draw one value per spot over the tissue, with a colour bar."""
+    """Draw one value per spot over the tissue, with a colour bar; missing ones in what the colours have for bad."""
     draw_tissue(ax, canvas)
     spots = draw_spots(ax, canvas, cmap=colours, norm=Normalize(*limits), **_outline(canvas))
-    spots.set_array(np.asarray(values, float))
-    low, high = float(np.min(values)) < limits[0], float(np.max(values)) > limits[1]
+    spots.set_array(np.ma.masked_invalid(np.asarray(values, float)))
+    low, high = bool((values < limits[0]).any()), bool((values > limits[1]).any())
     extend = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}[low, high]
     bar = ax.figure.colorbar(spots, ax=ax, shrink=0.75, pad=0.02, extend=extend, aspect=18)
     bar.outline.set_visible(False)

@@ -1,0 +1,31 @@
+"""Label all nuclei of a section's image and measure them."""
+
+import os
+
+from spadework.job import logged, whole_file
+
+# Read by TensorFlow when it starts; without it, it takes every core of a shared machine.
+os.environ["TF_NUM_INTRAOP_THREADS"] = str(snakemake.threads)
+os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+
+with logged(snakemake.log[0]):
+    import json
+
+    import anndata as ad
+
+    from spadework.device import check_gpu_offer
+    from spadework.nuclei.engines import load_segmenter
+    from spadework.nuclei.slide import check_resolution, label_slide
+    from spadework.patches import section_image
+    from spadework.tissue import TissueModel
+
+    i, p, out, sample = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards.sample
+    with open(i.preflight) as handle:
+        tissue = TissueModel(**json.load(handle)["tissue"])
+    scaled = section_image(ad.read_h5ad(i.section), sample, "best", next(iter(i.image), None), p.channels)
+    check_resolution(scaled, p.size["max_um_per_px"], sample)
+    check_gpu_offer(p.engine["device"], snakemake.resources.get("gpu", 0), "nuclei.device")
+    segmenter = load_segmenter(model=p.model, **p.engine)
+    nuclei = label_slide(scaled, segmenter, tissue, out.labels, min_area_um2=p.size["min_area_um2"])
+    with whole_file(out.nuclei) as path:
+        nuclei.to_parquet(path)

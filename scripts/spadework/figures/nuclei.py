@@ -1,0 +1,178 @@
+"""Nuclei: their outlines over the H&E image, and what they say per spot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import tifffile
+import zarr
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
+from matplotlib.patheffects import Normal, Stroke
+from numpy.typing import NDArray
+from skimage.measure import find_contours, regionprops
+
+from spadework.figures.maps import Canvas, draw_tissue, section_canvas, value_map
+from spadework.figures.style import SEQUENTIAL, UNLABELLED
+from spadework.keys import Keys
+from spadework.nuclei.slide import LARGEST_UM
+from spadework.patches import ScaledImage
+
+_OUTLINE = "#00F0C8"
+_FRAME = "#FFD500"
+_EDGED = [Stroke(linewidth=2.5, foreground="black"), Normal()]
+# Share of the spots with fewer nuclei -> title of its close-up.
+_PLACES = {1.0: "densest spot", 0.75: "upper quartile", 0.5: "median spot", 0.0: "sparsest spot"}
+_CLOSE_UP_UM = 120.0
+_CLOSE_UP_SPOTS = 1.6
+# Column of the spots -> title and label of its map.
+_MAPS = {
+    Keys.NUCLEI_DENSITY: ("density", "nuclei per mm²"),
+    Keys.NUCLEI_AREA: ("size", "mean area, µm²"),
+    Keys.NUCLEI_ECCENTRICITY: ("elongation", "mean eccentricity"),
+    Keys.NUCLEI_HAEMATOXYLIN: ("darkness", "mean optical density of haematoxylin"),
+}
+
+
+def nuclei_over_tissue(
+    section: ad.AnnData,
+    scaled: ScaledImage,
+    labels: str | Path,
+    nuclei: pd.DataFrame,
+    spots: pd.DataFrame,
+    sample: str,
+) -> Figure:
+    """Show the section, and close-ups of spots with many and with few nuclei, each nucleus outlined.
+
+    Parameters
+    ----------
+    labels
+        Label image of :func:`spadework.nuclei.slide.label_slide`.
+    nuclei
+        Its table.
+    spots
+        Table of :func:`spadework.nuclei.spots.count_nuclei`.
+    """
+    lattice = section.uns[Keys.SPADE]["lattice"]
+    canvas = section_canvas(section.uns[Keys.SPATIAL][sample], lattice, section.obsm[Keys.SPATIAL])
+    edge = max(_CLOSE_UP_UM, _CLOSE_UP_SPOTS * canvas.spot_um)
+    figure = plt.figure(figsize=(13, 6.4), layout="constrained")
+    grid = figure.add_gridspec(2, 4)
+    whole = figure.add_subplot(grid[:, :2])
+    draw_tissue(whole, canvas.for_width(6.5 * figure.dpi), wash=0)
+    clumps = nuclei.attrs["left_out"]["too_large"]
+    left_out = f"; {clumps} clumps wider than {LARGEST_UM:g} µm are left out" if clumps else ""
+    whole.set_title(f"{len(nuclei)} nuclei{left_out}", y=1)
+    store: Any = zarr.open(tifffile.imread(labels, aszarr=True, series=0, level=0), mode="r")
+    for k, (rank, i) in enumerate(_places(canvas, spots, scaled, edge)):
+        corner = canvas.xy[i] - edge / 2
+        whole.add_patch(Rectangle(tuple(corner), edge, edge, fill=False, ec=_FRAME, lw=1.6))
+        letter: dict[str, Any] = {"ha": "right", "weight": "bold", "color": _FRAME, "path_effects": _EDGED}
+        whole.annotate("abcd"[k], tuple(corner), (-3, 0), textcoords="offset points", **letter)
+        ax = figure.add_subplot(grid[k // 2, 2 + k % 2])
+        _close_up(ax, canvas, i, scaled, store, nuclei.attrs["um_per_px"], edge)
+        count = int(spots[Keys.NUCLEI_COUNT].iloc[i])
+        ax.set_title(f"{'abcd'[k]}  {_PLACES[rank]}: {count} nuclei", y=1, fontsize=9)
+    figure.suptitle(f"{sample}: nuclei by {nuclei.attrs['segmenter']['engine']}")
+    return figure
+
+
+def _places(canvas: Canvas, spots: pd.DataFrame, scaled: ScaledImage, edge: float) -> list[tuple[float, int]]:
+    """Choose spots by density, of those whose close-up lies in the image where there are any."""
+    density = spots[Keys.NUCLEI_DENSITY].fillna(0).to_numpy()
+    image_um = np.array([scaled.image.width, scaled.image.height]) * scaled.um_per_px
+    inside = np.all((canvas.xy >= edge / 2) & (canvas.xy <= image_um - edge / 2), axis=1)
+    order = np.argsort(density, kind="stable")
+    order = order[inside[order]] if inside.any() else order
+    return [(rank, int(order[round(rank * (len(order) - 1))])) for rank in _PLACES]
+
+
+def _close_up(
+    ax: Axes,
+    canvas: Canvas,
+    i: int,
+    scaled: ScaledImage,
+    store: Any,  # noqa: ANN401  (a zarr array)
+    label_um: list[float],
+    edge: float,
+) -> None:
+    """Draw the image around a spot, the spot, and the outlines of the nuclei."""
+    low, high = canvas.xy[i] - edge / 2, canvas.xy[i] + edge / 2
+    source = (scaled.image.width, scaled.image.height)
+    (x0, x1), (y0, y1) = _pixels(low, high, scaled.um_per_px, source)
+    um_x, um_y = scaled.um_per_px
+    view = Canvas(
+        scaled.image.read(x0, y0, x1, y1),
+        (x0 * um_x, x1 * um_x, y1 * um_y, y0 * um_y),
+        canvas.xy[[i]],
+        canvas.spot_um,
+        canvas.square,
+    )
+    draw_tissue(ax, view, wash=0)
+    (left, right), (top, bottom) = _pixels(low, high, label_um, store.shape[::-1])
+    lines = outlines(np.asarray(store[top:bottom, left:right]))
+    ax.add_collection(
+        LineCollection([(line + np.array([left, top])) * label_um for line in lines], colors=_OUTLINE, linewidths=1.1)
+    )
+    style: dict[str, Any] = {"fill": False, "ec": "white", "lw": 1.2, "ls": (0, (4, 3))}
+    if canvas.square:
+        half = canvas.spot_um / 2
+        ax.add_patch(Rectangle(tuple(canvas.xy[i] - half), 2 * half, 2 * half, **style))
+    else:
+        ax.add_patch(Circle(tuple(canvas.xy[i]), canvas.spot_um / 2, **style))
+    ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
+
+
+def _pixels(
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    um_per_px: Sequence[float],
+    size: tuple[int, int],
+) -> list[tuple[int, int]]:
+    """Return the pixels, from and to in x and in y, that hold a region in µm, at least one."""
+    spans = []
+    for a, b, um, n in zip(low, high, um_per_px, size, strict=True):
+        start = min(max(int(a / um), 0), n - 1)
+        spans.append((start, min(max(int(np.ceil(b / um)), start + 1), n)))
+    return spans
+
+
+def outlines(labels: NDArray[np.integer]) -> list[NDArray[np.float64]]:
+    """Trace the outline of every label, (n, 2) x and y each, where pixel k spans k to k + 1."""
+    lines = []
+    for region in regionprops(labels.astype(np.int64)):
+        padded = np.pad(region.image, 1).astype(float)
+        top, left = region.bbox[:2]
+        lines += [contour[:, ::-1] + (left - 0.5, top - 0.5) for contour in find_contours(padded, 0.5)]
+    return lines
+
+
+def nuclei_per_spot(section: ad.AnnData, spots: pd.DataFrame, sample: str) -> Figure:
+    """Map density, size, elongation and darkness of the nuclei; spots without any are grey."""
+    lattice = section.uns[Keys.SPADE]["lattice"]
+    canvas = section_canvas(section.uns[Keys.SPATIAL][sample], lattice, section.obsm[Keys.SPATIAL])
+    width = 11.0
+    height = 2 * (width / 2 * canvas.aspect * 0.82 + 0.35) + 0.4
+    figure, axes = plt.subplots(2, 2, figsize=(width, height), layout="constrained")
+    canvas = canvas.for_width(width / 2 * figure.dpi)
+    colours = mpl.colormaps[SEQUENTIAL].with_extremes(bad=UNLABELLED)
+    for ax, (column, (title, unit)) in zip(axes.flat, _MAPS.items(), strict=True):
+        values = spots[column].to_numpy(float)
+        finite = values[np.isfinite(values)]
+        low, high = np.percentile(finite, (1, 99)) if len(finite) else (0.0, 1.0)
+        limits = (float(low), float(high) if high > low else float(low) + 1)
+        value_map(ax, canvas, values, limits=limits, colours=colours, title=title, label=unit)
+    empty = int((spots[Keys.NUCLEI_COUNT] == 0).sum())
+    figure.suptitle(
+        f"{sample}: nuclei per spot" + (f" (grey: without any, {empty} of {len(spots)})" if empty else "")
+    )
+    return figure
