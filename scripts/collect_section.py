@@ -9,8 +9,7 @@ with logged(snakemake.log[0]):
     import pandas as pd
 
     from spadework.collect import EncoderResults, collect
-    from spadework.nuclei.spots import read_spots
-    from spadework.tables import read_csv
+    from spadework.tables import read_csv, read_spots
 
     i, p = snakemake.input, snakemake.params
     encoders = [
@@ -34,7 +33,7 @@ with logged(snakemake.log[0]):
         preflight=preflight,
         parameters=p.parameters,
         annotations=p.annotations,
-        nuclei=next(map(read_spots, i.nuclei), None),
+        nuclei=read_spots(i.nuclei),
     )
     with whole_file(snakemake.output[0]) as path:
         adata.write_h5ad(path, compression="lzf")

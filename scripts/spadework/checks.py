@@ -31,6 +31,7 @@ _WORDS = {
     "minimum": "at least",
     "exclusiveMinimum": "more than",
     "maximum": "at most",
+    "exclusiveMaximum": "less than",
     "minItems": "a list of at least",
     "required": "the keys",
     "pattern": "text of the form",

@@ -57,7 +57,9 @@ def covariate_matrix(obs: pd.DataFrame, names: Sequence[str], sample: str) -> ND
         if missing.any():
             remedy = f"take {name} out of association.covariates"
             if name in NUCLEI:
-                remedy += f", or use {Keys.NUCLEI_COUNT} or {Keys.NUCLEI_DENSITY}, which spots without nuclei have, too"
+                remedy += (
+                    f", or use {Keys.NUCLEI_COUNT} or {Keys.NUCLEI_DENSITY}, which spots without nuclei have, too"
+                )
             raise InputError(
                 sample,
                 None,

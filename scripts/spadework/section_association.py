@@ -23,9 +23,9 @@ from spadework.errors import InputError
 from spadework.keys import LOG10_UMI, NUCLEI, TISSUE_PIECE, Keys
 from spadework.lattice import array_to_um
 from spadework.mixed_model import SpatialMixedModel
-from spadework.nuclei.spots import read_spots
 from spadework.spatial_null import STEPS, SpatialNull, orthonormal_basis
 from spadework.surrogates import PermutedLatents
+from spadework.tables import read_spots
 
 log = logging.getLogger("spadework")
 
@@ -103,8 +103,9 @@ def read_section(expression: str | Path, manifest: str | Path, nuclei: Sequence[
     section = ad.read_h5ad(expression)
     fraction = pd.read_parquet(manifest, columns=["tissue_fraction"])["tissue_fraction"]
     section.obs[Keys.TISSUE_FRACTION] = fraction.loc[section.obs_names].to_numpy()
-    for path in nuclei:
-        section.obs[list(NUCLEI)] = read_spots(path).loc[section.obs_names]
+    per_spot = read_spots(nuclei)
+    if per_spot is not None:
+        section.obs[list(NUCLEI)] = per_spot.loc[section.obs_names]
     return section
 
 

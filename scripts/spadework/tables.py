@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -36,10 +37,16 @@ def write_csv(table: pd.DataFrame, path: str | Path, *, index_label: str | None 
         )
 
 
-def read_csv(path: str | Path, dtype: type | None = None) -> pd.DataFrame:
+def read_csv(path: str | Path, dtype: type | dict[str, type] | None = None) -> pd.DataFrame:
     """Read a table of :func:`write_csv`, its text as it was; ``dtype`` as in :func:`pandas.read_csv`."""
     table = pd.read_csv(path, dtype=dtype)
     return table.apply(lambda column: column if pd.api.types.is_numeric_dtype(column) else column.map(_as_it_was))
+
+
+def read_spots(paths: Iterable[str | Path]) -> pd.DataFrame | None:
+    """Read the table of the nuclei per spot, by barcode, if there is one."""
+    tables = [read_csv(path, dtype={"barcode": str}).set_index("barcode") for path in paths]
+    return tables[0] if tables else None
 
 
 def _as_it_was(value: object) -> object:

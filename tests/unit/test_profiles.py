@@ -33,6 +33,10 @@ def encoder_rules() -> set[str]:
     return {name for name, text in rules().items() if "encode_patches.py" in text}
 
 
+def network_rules() -> set[str]:
+    return encoder_rules() | {"segment_nuclei"}
+
+
 def section_rules() -> set[str]:
     """Rules with a job, or several, for every section."""
     outputs = {name: re.search(r"(?s)    output:\n(.*?)(?=\n    \w)", text) for name, text in rules().items()}
@@ -59,15 +63,15 @@ def test_every_rule_named_in_a_profile_exists(name):
 
 def test_every_rule_of_a_section_is_submitted_with_others_but_never_with_the_encoder():
     groups = profile("slurm-gpu")["groups"]
-    first = {"encode_patches"}
+    first = {"encode_patches", "segment_nuclei"}
     assert section_rules() - first == groups.keys()
     with_encoder = {groups[name] for name in encoder_rules() - first}
     assert not with_encoder & {groups[name] for name in groups.keys() - encoder_rules()}
 
 
-def test_every_encoder_rule_asks_for_a_gpu_and_no_other_does():
+def test_every_rule_with_a_network_asks_for_a_gpu_and_no_other_does():
     asked = profile("slurm-gpu")["set-resources"]
-    assert {name for name, resources in asked.items() if resources.get("gpu")} == encoder_rules()
+    assert {name for name, resources in asked.items() if resources.get("gpu")} == network_rules()
 
 
 def test_cores_are_asked_for_by_number_where_a_rule_goes_by_the_size_of_its_input():

@@ -9,21 +9,22 @@ from numpy.typing import NDArray
 
 
 class Segmenter(Protocol):
-    """Labels nuclei in a block of pixels.
+    """Labels nuclei in a block of pixels."""
 
-    Attributes
-    ----------
-    um_per_px
-        Scale it was trained at; blocks are handed over at this scale.
-    context_px
-        The label of a pixel does not depend on anything further away, but for how far its object reaches.
-    step_px
-        Blocks whose corners differ by multiples of this get the same labels where they overlap.
-    """
+    @property
+    def um_per_px(self) -> float:
+        """Scale it was trained at; blocks are handed over at this scale."""
+        ...
 
-    um_per_px: float
-    context_px: int
-    step_px: int
+    @property
+    def context_px(self) -> int:
+        """The label of a pixel does not depend on anything further away, but for how far its object reaches."""
+        ...
+
+    @property
+    def step_px(self) -> int:
+        """Blocks whose corners differ by multiples of this get the same labels where they overlap."""
+        ...
 
     def segment(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Label a block, context included: (h, w, 3) to (h, w), 0 for background."""

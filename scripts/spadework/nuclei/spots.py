@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import anndata as ad
@@ -13,7 +12,6 @@ from scipy.spatial import KDTree
 
 from spadework.keys import NUCLEI, Keys
 from spadework.lattice import positions_um
-from spadework.tables import read_csv
 
 # Points of a spot, per axis, that say how much of it lies in the image.
 _SAMPLED = 64
@@ -55,11 +53,6 @@ def count_nuclei(section: ad.AnnData, nuclei: pd.DataFrame) -> pd.DataFrame:
         total = np.bincount(spot, nuclei[source].to_numpy(float)[nucleus], minlength=len(spots))
         table[column] = np.divide(total, count, out=np.full(len(spots), np.nan), where=count > 0)
     return table[list(NUCLEI)]
-
-
-def read_spots(path: str | Path) -> pd.DataFrame:
-    """Read the table of :func:`count_nuclei` as it is on disk, by barcode."""
-    return read_csv(path).astype({"barcode": str}).set_index("barcode")
 
 
 def _is_bin(lattice: dict[str, Any]) -> bool:
