@@ -24,7 +24,7 @@ rule segment_nuclei:
         runtime=minutes(120, 1),
         gpu=1 if config["nuclei"]["device"] == "gpu" else 0,
     conda:
-        "../envs/tensorflow.yaml"
+        "../envs/stardist.yaml" if config["nuclei"]["engine"] == "stardist" else "../envs/tensorflow.yaml"
     script:
         "../scripts/segment_nuclei.py"
 

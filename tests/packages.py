@@ -18,8 +18,8 @@ CONDA_NAMES = {"igraph": "python-igraph", "matplotlib": "matplotlib-base", "open
 
 
 def optional() -> set[str]:
-    """Name modules that no environment has to hold: another backend of Keras, for those who install it themselves."""
-    return {"torch"}
+    """Name modules that only few have: another backend of Keras, another engine for nuclei."""
+    return {"torch", "stardist"}
 
 
 def conda_name(distribution: str) -> str:
@@ -96,8 +96,7 @@ def scripts_by_environment() -> dict[str, set[str]]:
     used: dict[str, set[str]] = {}
     for file in sorted((ROOT / "rules").glob("*.smk")):
         text = file.read_text(encoding="utf-8")
-        for environment, script in re.findall(
-            r'conda:\s+"\.\./envs/([^"]+)"\s+script:\s+"\.\./scripts/([^"]+)"', text
-        ):
-            used.setdefault(environment, set()).add(script)
+        for environments, script in re.findall(r'conda:\s+(.+)\s+script:\s+"\.\./scripts/([^"]+)"', text):
+            for environment in re.findall(r'"\.\./envs/([^"]+)"', environments):
+                used.setdefault(environment, set()).add(script)
     return used

@@ -14,6 +14,8 @@ from spadework import __version__
 from spadework.encoders import registry
 
 ROOT = Path(__file__).parents[2]
+# An engine that the lock file does not hold.
+NOT_LOCKED = {"stardist", "csbdeep"}
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
 PYPI_NAMES = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
 
@@ -33,7 +35,7 @@ def test_environments_pin_the_versions_of_the_lock(file):
         if isinstance(dependency, dict):
             for requirement in dependency["pip"]:
                 name, version = re.fullmatch(r"([a-z]+)(?:\[[a-z-]+\])?==(.+)", requirement).groups()
-                assert lock[name] == version
+                assert name in NOT_LOCKED or lock[name] == version
         elif dependency != "pip":  # which installs, and is not imported
             name, version = re.fullmatch(r"([a-z0-9-]+) =(\d+\.\d+)", dependency).groups()
             if name == "python":

@@ -19,7 +19,7 @@ BEHIND = {
     "umap-learn": ["scanpy"],
     "pyarrow": ["read_parquet", "to_parquet"],
 }
-ENVIRONMENTS = sorted(file for file in scripts_by_environment() if not file.startswith(("seurat", "limma")))
+ENVIRONMENTS = sorted(f for f in scripts_by_environment() if not f.startswith(("seurat", "limma", "stardist")))
 
 
 def dependencies(file: str) -> list[str]:
@@ -41,6 +41,12 @@ def test_the_start_of_the_workflow_imports_nothing_that_snakemake_does_not_bring
     brought = closure("snakemake")
     names = {canonicalize_name(d) for module in done.stdout.split() for d in distributions.get(module, [])}
     assert names - set(brought) <= {"setuptools"}  # it hooks itself into every start of Python
+
+
+def test_the_environment_of_stardist_is_that_of_tensorflow_and_stardist():
+    added = [d for d in dependencies("stardist.yaml") if d not in dependencies("tensorflow.yaml")]
+    assert [d.split("=")[0] for d in added] == ["stardist", "csbdeep"]
+    assert set(dependencies("tensorflow.yaml")) < set(dependencies("stardist.yaml"))
 
 
 @pytest.mark.parametrize("file", ENVIRONMENTS)
