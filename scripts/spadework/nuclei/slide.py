@@ -203,7 +203,7 @@ def label_slide(
     scaled: ScaledImage,
     segmenter: Segmenter,
     tissue: TissueModel,
-    path: Path,
+    path: str | Path,
     *,
     min_area_um2: float,
     core_px: int = CORE_PX,
@@ -239,7 +239,7 @@ def label_slide(
         *(grid.width, grid.height, segmenter.um_per_px, len(on_tissue), len(todo)),
     )
     found, left_out, n = [], Counter[str](too_small=0, too_large=0), 0
-    with label_store(path, grid.width, grid.height) as store:
+    with label_store(Path(path), grid.width, grid.height) as store:
         for block in tqdm(on_tissue, "nuclei", mininterval=5, ascii=True, unit="block"):
             pixels = grid.read(block.window_x, block.window_y)
             labels = _inner(segmenter.segment(pixels), block)
@@ -254,7 +254,7 @@ def label_slide(
         order = np.lexsort((table["left"].to_numpy(int), table["top"].to_numpy(int)))
         number = np.zeros(n + 1, np.uint32)
         number[order + 1] = np.arange(1, n + 1)
-        write_label_image(path, store, number, grid.um_per_px)
+        write_label_image(Path(path), store, number, grid.um_per_px)
     log.info("%d nuclei; left out: %s", n, ", ".join(f"{k} {v.replace('_', ' ')}" for v, k in left_out.items()))
     nuclei = _in_full_resolution(table.iloc[order], grid, scaled)
     nuclei.attrs = {
