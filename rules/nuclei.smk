@@ -13,7 +13,8 @@ rule segment_nuclei:
     benchmark:
         "benchmarks/{sample}/segment_nuclei.tsv"
     params:
-        engine=pick("nuclei", "engine", "um_per_px", "threshold", "watershed", "device"),
+        engine=pick("nuclei", "engine", "um_per_px", "device"),
+        objects=config["unet"]["objects"],
         model=targets.nuclei_model(config),
         size=pick("nuclei", "max_um_per_px", "min_area_um2"),
         channels=lambda w: SAMPLES[w.sample].channels,

@@ -38,8 +38,8 @@ rule train_unet:
         code=code_id("train_unet.py"),
     threads: 8
     resources:
-        mem_mb=lambda w, attempt: 4000 * 2 ** (attempt - 1),
-        runtime=240,
+        mem_mb=mem_mb(3000, 40),
+        runtime=minutes(240, 1),
         gpu=1 if config["unet"]["device"] == "gpu" else 0,
     conda:
         "../envs/tensorflow.yaml"
@@ -68,8 +68,8 @@ rule score_unet:
         code=code_id("score_unet.py"),
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=mem_mb(3000, 40),
+        runtime=minutes(30, 0.5),
     conda:
         "../envs/tensorflow.yaml"
     script:

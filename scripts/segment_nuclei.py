@@ -18,6 +18,7 @@ with logged(snakemake.log[0]):
     from spadework.nuclei.slide import check_resolution, label_slide
     from spadework.patches import section_image
     from spadework.tissue import TissueModel
+    from spadework.unet.objects import Objects
 
     i, p, out, sample = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards.sample
     with open(i.preflight) as handle:
@@ -25,7 +26,7 @@ with logged(snakemake.log[0]):
     scaled = section_image(ad.read_h5ad(i.section), sample, "best", next(iter(i.image), None), p.channels)
     check_resolution(scaled, p.size["max_um_per_px"], sample)
     check_gpu_offer(p.engine["device"], snakemake.resources.get("gpu", 0), "nuclei.device")
-    segmenter = load_segmenter(model=p.model, **p.engine)
+    segmenter = load_segmenter(model=p.model, objects=Objects(**p.objects), **p.engine)
     nuclei = label_slide(scaled, segmenter, tissue, out.labels, min_area_um2=p.size["min_area_um2"])
     with whole_file(out.nuclei) as path:
         nuclei.to_parquet(path)

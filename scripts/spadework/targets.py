@@ -33,7 +33,7 @@ _PER_ENCODER = (
 _PER_GROUP = ("replication.csv", "pooled.csv.gz", "replication.png")
 _NUCLEI = ("labels.ome.tif", "nuclei.parquet", "spots.csv", "figures/outlines.png", "figures/spots.png")
 # The model that the workflow trains.
-UNET_MODEL = "results/unet/model.weights.h5"
+UNET_MODEL = "results/unet/model.h5"
 _WEIGHTS = "resources/cache/weights"
 # Inputs of some 1,000 spots.
 _SMALL_MB = 10.0

@@ -13,9 +13,10 @@ from packages import ROOT
 from skimage.draw import disk
 
 from spadework.errors import InputError
-from spadework.nuclei.engines import UNetSegmenter, cut_at_waists, load_segmenter
+from spadework.nuclei.engines import UNetSegmenter, load_segmenter
+from spadework.unet.objects import Objects, cut_at_waists
 
-SETTINGS = {"threshold": 0.5, "watershed": False, "um_per_px": 0.5, "device": "cpu"}
+SETTINGS = {"objects": Objects(), "um_per_px": 0.5, "device": "cpu"}
 
 
 def discs(*where: tuple[int, int, int], shape=(80, 120)) -> np.ndarray:
@@ -25,12 +26,12 @@ def discs(*where: tuple[int, int, int], shape=(80, 120)) -> np.ndarray:
     return mask
 
 
-def unet(mask: np.ndarray, **options) -> UNetSegmenter:
-    return UNetSegmenter(lambda pixels: np.where(mask, 0.6, 0.4).astype(np.float32), 0.5, 20, 8, **options)
+def segment(mask: np.ndarray, **objects) -> np.ndarray:
+    def foreground(pixels: np.ndarray) -> np.ndarray:
+        return np.where(mask, 0.6, 0.4).astype(np.float32)
 
-
-def segment(mask: np.ndarray, **options) -> np.ndarray:
-    return unet(mask, **options).segment(np.zeros((*mask.shape, 3), np.uint8))
+    segmenter = UNetSegmenter(foreground, 0.5, 20, 8, Objects(min_area_px=1, **objects))
+    return segmenter.segment(np.zeros((*mask.shape, 3), np.uint8))
 
 
 def test_foreground_that_touches_by_an_edge_is_one_nucleus_and_by_a_corner_two():
@@ -46,7 +47,7 @@ def test_foreground_that_touches_by_an_edge_is_one_nucleus_and_by_a_corner_two()
 def test_watershed_parts_what_touches_and_keeps_what_does_not():
     touching = discs((30, 30, 12), (30, 50, 12), (60, 100, 9))
     assert segment(touching).max() == 2
-    labels = segment(touching, split=True)
+    labels = segment(touching, watershed=True)
     assert labels.max() == 3
     assert labels[30, 30] != labels[30, 50]
     np.testing.assert_array_equal(labels > 0, touching)
@@ -121,9 +122,9 @@ def fake_unet(monkeypatch, **net) -> None:
 
 def test_a_unet_says_its_scale_and_surroundings_itself(monkeypatch):
     fake_unet(monkeypatch)
-    segmenter = load_segmenter("unet", "m.weights.h5", **SETTINGS)
+    segmenter = load_segmenter("unet", "model.h5", **SETTINGS)
     assert (segmenter.um_per_px, segmenter.context_px, segmenter.step_px) == (0.4, 20, 8)
     fake_unet(monkeypatch, um_per_px=None)
-    assert load_segmenter("unet", "m.weights.h5", **SETTINGS).um_per_px == 0.5
+    assert load_segmenter("unet", "model.h5", **SETTINGS).um_per_px == 0.5
     with pytest.raises(InputError, match=r"set nuclei\.um_per_px"):
-        load_segmenter("unet", "m.weights.h5", **SETTINGS | {"um_per_px": None})
+        load_segmenter("unet", "model.h5", **SETTINGS | {"um_per_px": None})
