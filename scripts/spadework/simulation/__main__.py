@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--spot-rows", type=int, default=DEFAULT_ROWS, help="rows of spots (%(default)s)")
     parser.add_argument("--spot-columns", type=int, default=DEFAULT_COLUMNS, help="spots per row (%(default)s)")
     parser.add_argument("--um-per-px", type=float, default=2.0, help="pixel size, µm (%(default)s)")
+    parser.add_argument("--nuclei", action="store_true", help="also write tiles with labelled nuclei, to train on")
     options = parser.parse_args(arguments)
     try:
         outs = simulate(
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
             spot_rows=options.spot_rows,
             spot_columns=options.spot_columns,
             um_per_px=options.um_per_px,
+            nuclei=options.nuclei,
         )
     except ValueError as error:
         parser.error(str(error))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -34,20 +37,55 @@ def stamp_nuclei(nuclei: Nuclei, canvas: Canvas) -> tuple[Float, Float]:
     """
     density = np.zeros(canvas.height * canvas.width, np.float32)
     cover = np.zeros_like(density)
+    for drawn in _ellipses(nuclei, canvas):
+        np.maximum.at(density, drawn.pixel, drawn.density)
+        np.maximum.at(cover, drawn.pixel, drawn.cover)
+    return density.reshape(canvas.shape), cover.reshape(canvas.shape)
+
+
+def label_nuclei(nuclei: Nuclei, canvas: Canvas) -> NDArray[np.int32]:
+    """Say which nucleus each pixel shows: of those that cover half of it, the darkest there.
+
+    Returns
+    -------
+    ndarray of int32, shape (height, width)
+        Numbers of the nuclei from 1 in their order, 0 where there is none.
+    """
+    labels = np.zeros(canvas.height * canvas.width, np.int32)
+    darkest = np.zeros(labels.shape, np.float32)
+    for drawn in _ellipses(nuclei, canvas):
+        shows = (drawn.cover >= 0.5) & (drawn.density > darkest[drawn.pixel])
+        pixel, density, nucleus = drawn.pixel[shows], drawn.density[shows], drawn.nucleus[shows]
+        # the last assignment to a pixel holds
+        order = np.argsort(density, kind="stable")
+        darkest[pixel[order]] = density[order]
+        labels[pixel[order]] = nucleus[order] + 1
+    return labels.reshape(canvas.shape)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Pixels (of the flat canvas) that some nuclei touch, each with its nucleus, its density and its cover."""
+
+    pixel: NDArray[np.intp]
+    nucleus: NDArray[np.intp]
+    density: Float
+    cover: Float
+
+
+def _ellipses(nuclei: Nuclei, canvas: Canvas) -> Iterator[_Drawn]:
+    """Draw all nuclei, some at a time."""
     reach = np.ceil(nuclei.long_um / canvas.um_per_px + 0.5).astype(int)
     # nuclei of like size are drawn together, so that each batch has one window
     for size in np.unique(reach):
         members = np.flatnonzero(reach == size)
         step = max(1, CHUNK * 64 // (2 * size + 1) ** 2)
         for start in range(0, len(members), step):
-            _stamp_batch(nuclei, members[start : start + step], size, canvas, density, cover)
-    return density.reshape(canvas.shape), cover.reshape(canvas.shape)
+            yield _draw(nuclei, members[start : start + step], size, canvas)
 
 
-def _stamp_batch(
-    nuclei: Nuclei, members: NDArray[np.intp], reach: int, canvas: Canvas, density: Float, cover: Float
-) -> None:
-    """Draw some nuclei into the flat images, each in a window of ``2 * reach + 1`` px."""
+def _draw(nuclei: Nuclei, members: NDArray[np.intp], reach: int, canvas: Canvas) -> _Drawn:
+    """Draw some nuclei, each in a window of ``2 * reach + 1`` px."""
     row, column = canvas.pixel_of(nuclei.y_um[members], nuclei.x_um[members])
     dy, dx = (axis.ravel() for axis in np.mgrid[-reach : reach + 1, -reach : reach + 1])
     rows, columns = row[:, None] + dy, column[:, None] + dx
@@ -66,9 +104,8 @@ def _stamp_batch(
     dark = share * column_of(nuclei.darkness) * (1.0 - column_of(nuclei.paleness) * middle)
 
     drawn = (share > 0.0) & (rows >= 0) & (rows < canvas.height) & (columns >= 0) & (columns < canvas.width)
-    flat = rows[drawn] * canvas.width + columns[drawn]
-    np.maximum.at(density, flat, dark[drawn])
-    np.maximum.at(cover, flat, share[drawn])
+    nucleus = np.broadcast_to(members[:, None], rows.shape)[drawn]
+    return _Drawn(rows[drawn] * canvas.width + columns[drawn], nucleus, dark[drawn], share[drawn])
 
 
 def stain_section(seed: int, tissue: TissueMap, nuclei: Nuclei) -> Stain:

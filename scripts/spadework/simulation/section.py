@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 
 from .cells import scatter_nuclei
 from .expression import (
@@ -25,6 +26,7 @@ from .fields import stream
 from .geometry import SPOT_DIAMETER_UM, Lattice, canvas_around, hexagonal_lattice, spot_fractions
 from .render import photograph, stain_section
 from .spaceranger import SOFTWARE_VERSION, random_barcodes, write_images, write_matrix, write_positions
+from .tiles import EDGE_PX, Tile, cut_tiles
 from .tissue import COMPARTMENTS, Tissue, lay_out_tissue
 
 DEFAULT_ROWS = 54
@@ -51,6 +53,8 @@ class Section:
         In the order of `matrix_order` and `genes`.
     genes, spots : DataFrame
         The truth, in the order of the counts.
+    tiles : list of Tile
+        Labelled nuclei, if asked for.
     """
 
     image: NDArray[np.uint8]
@@ -60,9 +64,12 @@ class Section:
     counts: NDArray[np.int32]
     genes: pd.DataFrame
     spots: pd.DataFrame
+    tiles: list[Tile] = field(default_factory=list)
 
 
-def simulate_section(seed: int, spot_rows: int, spot_columns: int, um_per_px: float, numbers: GeneNumbers) -> Section:
+def simulate_section(
+    seed: int, spot_rows: int, spot_columns: int, um_per_px: float, numbers: GeneNumbers, *, with_nuclei: bool = False
+) -> Section:
     """Simulate a section in memory (deterministic in `seed`)."""
     lattice = hexagonal_lattice(spot_rows, spot_columns)
     canvas = canvas_around(lattice, um_per_px)
@@ -79,7 +86,8 @@ def simulate_section(seed: int, spot_rows: int, spot_columns: int, um_per_px: fl
     genes = plan_genes(seed, numbers, list(drivers.columns))
     counts = draw_counts(seed, genes, drivers, spots["nuclei"].to_numpy(), lattice, matrix_order)
     image = photograph(seed, stain_section(seed, tissue, nuclei), canvas)
-    return Section(image, lattice, barcodes, matrix_order, counts, genes, spots)
+    tiles = cut_tiles(image, tissue, nuclei) if with_nuclei else []
+    return Section(image, lattice, barcodes, matrix_order, counts, genes, spots, tiles)
 
 
 def _spot_truth(
@@ -107,6 +115,7 @@ def simulate(
     n_spatial: int = 143,
     n_null: int = 562,
     n_bulk: int = 2600,
+    nuclei: bool = False,
 ) -> Path:
     """Simulate a section and write it as a Space Ranger 2 folder, with the truth beside it.
 
@@ -123,6 +132,8 @@ def simulate(
     n_morphology, n_spatial, n_null, n_bulk : int
         Genes that follow the image, that follow a field of their own, that follow nothing, and unscored
         genes that absorb the composition.
+    nuclei : bool
+        Also write tiles of the image with labelled nuclei, to train on: ``truth/nuclei/image`` and ``.../label``.
 
     Returns
     -------
@@ -132,7 +143,8 @@ def simulate(
     Raises
     ------
     ValueError
-        If an argument lies outside its range, or the bulk genes are too few to balance the others.
+        If an argument lies outside its range, the bulk genes are too few to balance the others, or the section is
+        too small for tiles.
     """
     if seed < 0:
         msg = f"seed is {seed}; it must not be negative"
@@ -144,7 +156,7 @@ def simulate(
         msg = f"um_per_px is {um_per_px}; it must lie between 0.25 and 10 µm"
         raise ValueError(msg)
     numbers = GeneNumbers(n_morphology, n_spatial, n_null, n_bulk)
-    section = simulate_section(seed, spot_rows, spot_columns, um_per_px, numbers)
+    section = simulate_section(seed, spot_rows, spot_columns, um_per_px, numbers, with_nuclei=nuclei)
 
     outs, truth = Path(out) / "outs", Path(out) / "truth"
     (outs / "spatial").mkdir(parents=True, exist_ok=True)
@@ -187,4 +199,28 @@ def _write_truth(truth: Path, section: Section, seed: int, um_per_px: float, num
             "bulk": "scaled in each spot so that the shares of all genes sum to one; its beta is before that",
         },
     }
+    if section.tiles:
+        parameters["nuclei"] = _write_tiles(truth / "nuclei", section.tiles)
     (truth / "README.json").write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_tiles(folder: Path, tiles: list[Tile]) -> dict[str, object]:
+    """Write images and labels of the same names and a table of them, and return what there is to say of them."""
+    for kind in ("image", "label"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for left in (folder / kind).glob("*.png"):
+            left.unlink()
+    rows = []
+    for number, tile in enumerate(tiles, 1):
+        name = f"{number:02d}.png"
+        Image.fromarray(tile.image).save(folder / "image" / name)
+        Image.fromarray(tile.labels).save(folder / "label" / name)
+        rows.append({"tile": name, "row": tile.row, "column": tile.column, "nuclei": int(tile.labels.max())})
+    table = pd.DataFrame(rows)
+    table.to_csv(folder / "tiles.csv", index=False)
+    return {
+        "what": "tiles of the image; labels number the nuclei of a tile from 1, 0 is background",
+        "edge_px": EDGE_PX,
+        "tiles": len(table),
+        "nuclei": int(table["nuclei"].sum()),
+    }
