@@ -119,25 +119,23 @@ def test_the_truth_says_how_many(section, tiles):
     assert read(section, "label", tiles["tile"][0]).dtype == np.uint16
 
 
-def test_where_nuclei_overlap_the_darker_one_shows():
-    centre = np.array([20.0, 20.0])
+@pytest.mark.parametrize("radius", [4.0, 6.0])  # drawn apart, and together
+@pytest.mark.parametrize("darkness", [(0.5, 0.9), (0.9, 0.5)])
+def test_where_nuclei_overlap_the_darker_one_shows(radius, darkness):
     nuclei = Nuclei(
-        y_um=centre,
+        y_um=np.array([20.0, 20.0]),
         x_um=np.array([20.0, 26.0]),
-        long_um=np.array([6.0, 4.0]),
-        short_um=np.array([6.0, 4.0]),
+        long_um=np.array([6.0, radius]),
+        short_um=np.array([6.0, radius]),
         angle=np.zeros(2),
-        darkness=np.array([0.5, 0.9]),
+        darkness=np.array(darkness),
         paleness=np.zeros(2),
     )
-    canvas = Canvas(80, 100, 0.5)
-    labels = label_nuclei(nuclei, canvas)
-    assert labels[40, 48] == 2  # in both
-    assert labels[40, 40] == 1
-    swapped = Nuclei(**{**vars(nuclei), "darkness": np.array([0.9, 0.5])})
-    assert label_nuclei(swapped, canvas)[40, 48] == 1
-    # a pixel that is less than half covered is background: half axes end between pixels
-    assert np.count_nonzero(label_nuclei(nuclei, canvas) == 2) == pytest.approx(np.pi * 4**2 / 0.25, rel=0.03)
+    labels = label_nuclei(nuclei, Canvas(80, 100, 0.5))
+    assert labels[40, 46:50].tolist() == [1 + int(np.argmax(darkness))] * 4  # in both
+    assert (labels[40, 40], labels[40, 54]) == (1, 2)
+    in_front = np.count_nonzero(labels == 1 + int(np.argmax(darkness)))
+    assert in_front == pytest.approx(np.pi * (6.0, radius)[int(np.argmax(darkness))] ** 2 / 0.25, rel=0.03)
 
 
 def test_tiles_are_chosen_from_all_kinds_of_tissue_and_not_from_glass():
