@@ -214,6 +214,25 @@ def test_another_training_does_not_go_on_from_this_one(tmp_path, monkeypatch):
     assert epochs == [0, 1, 2, 3]
 
 
+def test_losses_are_those_of_a_whole_epoch_not_of_its_last_step(tmp_path):
+    images = some_images(4, size=24)  # four crops, the last of a batch of its own
+    recipe = replace(SHORT, epochs=1, batch_size=3, learning_rate=0.0)
+    a = Architecture(channels=1, depth=1, width=2, padding="same")
+    trained = train(images[:3], images[3:], a, recipe, state=tmp_path / "state.h5", seed=0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
+
+    def crop_losses(batches):
+        for pixels, target, weights in batches:
+            yield from (np.asarray(loss(target, trained.last.network(pixels))) * weights).mean(axis=(1, 2))
+
+    crops = Crops(images[:3], a, recipe, seed=0)
+    steps = [list(crop_losses([crops.random(0, step)])) for step in range(recipe.steps_per_epoch)]
+    held = list(crop_losses(Crops(images[3:], a, recipe, seed=0).regular()))
+    assert (len(steps), len(held)) == (3, 4)
+    assert trained.history["loss"][0] == pytest.approx(np.mean(steps), rel=1e-5)
+    assert trained.history["val_loss"][0] == pytest.approx(np.mean(held), rel=1e-5)
+
+
 def learning_rates(tmp_path, monkeypatch, losses, **changes):
     """Train with these validation losses, and return the learning rate of each epoch."""
     following = iter(losses)

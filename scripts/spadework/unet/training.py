@@ -207,8 +207,7 @@ def train(
 
 def _train_epoch(network: keras.Model, crops: Crops, recipe: Recipe, epoch: int) -> float:
     """Train for an epoch and return the mean loss."""
-    network.reset_metrics()
-    loss = np.nan
+    losses = []
     # The next crops are made while the network works on these.
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(crops.random, epoch, 0)
@@ -216,18 +215,19 @@ def _train_epoch(network: keras.Model, crops: Crops, recipe: Recipe, epoch: int)
             pixels, target, weights = coming.result()
             if step + 1 < recipe.steps_per_epoch:
                 coming = ahead.submit(crops.random, epoch, step + 1)
-            loss = float(network.train_on_batch(pixels, target, sample_weight=weights))
+            losses.append(float(network.train_on_batch(pixels, target, sample_weight=weights)))
+    loss = float(np.mean(losses))
     if not np.isfinite(loss):
         raise FloatingPointError(f"the loss is {loss} in epoch {epoch + 1}: lower unet.learning_rate")
     return loss
 
 
 def _validate(network: keras.Model, held: Crops) -> float:
-    network.reset_metrics()
-    loss = np.nan
+    losses, sizes = [], []
     for pixels, target, weights in held.regular():
-        loss = float(network.test_on_batch(pixels, target, sample_weight=weights))
-    return loss
+        losses.append(float(network.test_on_batch(pixels, target, sample_weight=weights)))
+        sizes.append(len(pixels))
+    return float(np.average(losses, weights=sizes))
 
 
 class _Run:
