@@ -31,7 +31,7 @@ rule train_unet:
         "benchmarks/unet/train_unet.tsv"
     params:
         data=TRAINED_ON,
-        unet=pick("unet", "um_per_px", "network", "touching", "training", "augmentation", "device"),
+        unet=pick("unet", "um_per_px", "source", "network", "touching", "training", "augmentation", "device"),
         seed=config["seed"],
         # What an interrupted training goes on from: no output, which Snakemake would delete.
         state="results/unet/interrupted.h5",

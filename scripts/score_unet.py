@@ -22,6 +22,7 @@ with logged(snakemake.log[0]):
     found = [objects.find(model.foreground(item.pixels)) for item in sets.held_out]
     table = evaluate(sets, found, objects.min_area_px)
     write_csv(table, out.scores, index_label="method")
+    images = model.origin.get("source") or "images"
     with resolution(p.dpi):
-        finish(history_figure(read_csv(i.history), "U-Net: training"), out.history)
-        finish(examples_figure(sets.held_out, found, "U-Net: images held out"), out.examples)
+        finish(history_figure(read_csv(i.history), f"U-Net: training on {images}"), out.history)
+        finish(examples_figure(sets.held_out, found, f"U-Net: {images}, held out"), out.examples)

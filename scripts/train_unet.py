@@ -30,7 +30,7 @@ with logged(snakemake.log[0]):
         state=Path(p.state),
         seed=p.seed,
         um_per_px=p.unet["um_per_px"],
-        origin=sets.describe(),
+        origin=sets.describe() | {"source": p.unet["source"]},
         device=select_device(p.unet["device"], "unet.device"),
     )
     write_csv(trained.history, out.history)

@@ -82,7 +82,9 @@ def nuclei_over_tissue(
         _close_up(ax, canvas, i, scaled, store, nuclei.attrs["um_per_px"], edge)
         count = int(spots[Keys.NUCLEI_COUNT].iloc[i])
         ax.set_title(f"{'abcd'[k]}  {_PLACES[rank]}: {count} nuclei", y=1, fontsize=9)
-    figure.suptitle(f"{sample}: nuclei by {nuclei.attrs['segmenter']['engine']}")
+    segmenter = nuclei.attrs["segmenter"]
+    source = segmenter.get("origin", {}).get("source")
+    figure.suptitle(f"{sample}: nuclei by {segmenter['engine']}" + (f", trained on {source}" if source else ""))
     return figure
 
 
