@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Both need Python 3.11 to 3.13 and nothing else.
+# `make demo`, `make demo-nuclei` and `make test` need Python 3.11 to 3.13 and nothing else.
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
@@ -6,12 +6,17 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 DEMO := resources/cache/demo/.complete
+DEMO_NUCLEI := resources/cache/demo_nuclei/.complete
 
-.PHONY: demo test lint setup lock clean
+.PHONY: demo demo-nuclei test lint setup lock clean
 
 demo: setup $(DEMO)
 	$(BIN)/snakemake --configfile config/demo.yaml --quiet rules
 	@PYTHONPATH=scripts $(BIN)/python -m spadework.tour results/demo
+
+demo-nuclei: setup $(DEMO_NUCLEI)
+	$(BIN)/snakemake --configfile config/demo_nuclei.yaml --quiet rules
+	@PYTHONPATH=scripts $(BIN)/python -m spadework.tour results/demo_nuclei
 
 test: setup lint
 	$(BIN)/python -m pytest
@@ -25,6 +30,14 @@ lint: setup $(DEMO)
 
 $(DEMO): $(wildcard scripts/spadework/simulation/*.py) | .venv/.complete
 	PYTHONPATH=scripts $(BIN)/python -m spadework.simulation resources/cache/demo --seed 1
+	touch $@
+
+# One section to train on, and another to look at.
+$(DEMO_NUCLEI): $(wildcard scripts/spadework/simulation/*.py) | .venv/.complete
+	PYTHONPATH=scripts $(BIN)/python -m spadework.simulation $(@D)/training --seed 1 --um-per-px 0.5 \
+		--spot-rows 12 --spot-columns 8 --nuclei
+	PYTHONPATH=scripts $(BIN)/python -m spadework.simulation $(@D)/section --seed 2 --um-per-px 0.5 \
+		--spot-rows 20 --spot-columns 14
 	touch $@
 
 setup: .venv/.complete

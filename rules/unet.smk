@@ -12,9 +12,7 @@ def training_images(wildcards):
 rule unet:
     """Train the U-Net of the configuration and score it (part of all only where nuclei need it)."""
     input:
-        "results/unet/scores.csv",
-        "results/unet/figures/history.png",
-        "results/unet/figures/examples.png",
+        targets.UNET_SCORES,
 
 
 rule train_unet:

@@ -32,8 +32,9 @@ _PER_ENCODER = (
 )
 _PER_GROUP = ("replication.csv", "pooled.csv.gz", "replication.png")
 _NUCLEI = ("labels.ome.tif", "nuclei.parquet", "spots.csv", "figures/outlines.png", "figures/spots.png")
-# The model that the workflow trains.
+# The model that the workflow trains, and how good it is.
 UNET_MODEL = "results/unet/model.h5"
+UNET_SCORES = ("results/unet/scores.csv", "results/unet/figures/history.png", "results/unet/figures/examples.png")
 _WEIGHTS = "resources/cache/weights"
 # Inputs of some 1,000 spots.
 _SMALL_MB = 10.0
@@ -68,6 +69,8 @@ def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[st
         outputs += [f"results/{sample}/{sample}.h5ad", f"results/{sample}/preflight/overlay.png"]
         outputs += [f"results/{sample}/{e}/{name}" for e in config["encoder"]["names"] for name in per_encoder]
         outputs += [f"results/{sample}/nuclei/{name}" for name in _NUCLEI if config["nuclei"]["engine"]]
+    if trains_unet(config):
+        outputs += UNET_SCORES
     for group in groups(samples):
         outputs += [f"results/cohort/{group}/{e}/{name}" for e in config["encoder"]["names"] for name in _PER_GROUP]
     return outputs
@@ -168,6 +171,8 @@ def benchmark_patterns(
     units = [f"{unit}/{encoder}" for unit in [*samples, *cohorts] for encoder in encoders]
     used = [f"{folder}/*.tsv" for folder in [*samples, *units]]
     used += [f"{cohort}/{encoder}/{sample}/*.tsv" for cohort in cohorts for encoder in encoders for sample in samples]
+    if trains_unet(config):
+        used.append("unet/*.tsv")
     if config["encoder"]["weights"] == "imagenet":
         used += [f"weights/{encoder}/*.tsv" for encoder in encoders]
     files = [Path(file) for found in inputs.values() for file in [*found["files"], *found["image"]]]
@@ -185,6 +190,11 @@ def other_inputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str
     clusters = [str(sample.clusters) for sample in samples.values() if sample.clusters]
     model = nuclei_model_files(config) if config["nuclei"]["model"] else []
     return list(dict.fromkeys([*clusters, *config["terms"]["gene_sets"], *model]))
+
+
+def trains_unet(config: dict[str, Any]) -> bool:
+    """Whether nuclei are found by a U-Net that the workflow trains."""
+    return config["nuclei"]["engine"] == "unet" and not config["nuclei"]["model"]
 
 
 def nuclei_model(config: dict[str, Any]) -> str:

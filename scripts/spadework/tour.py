@@ -43,7 +43,29 @@ def tour(folder: Path) -> str:
             f"  {encoder.name} latents ({encoder}/latents.csv):",
             *("  " + line for line in pd.read_csv(table).round(2).to_string(index=False).splitlines()),
         ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_nuclei(folder)])
+
+
+def _nuclei(folder: Path) -> list[str]:
+    """Describe the nuclei of a section, if they were looked for, and the network that found them."""
+    spots, scores = folder / "nuclei/spots.csv", folder.parent / "unet/scores.csv"
+    if not spots.exists():
+        return []
+    counts = pd.read_csv(spots)["nuclei_count"]
+    lines = [
+        "",
+        "  Nuclei:",
+        f"  {folder}/nuclei/figures/outlines.png  are they outlined well? Only then believe the numbers",
+        f"  {folder}/nuclei/figures/spots.png     density, size, shape and darkness per spot",
+        f"  {spots}              {counts.sum()} nuclei in {len(counts)} spots; also in obs and obsm",
+    ]
+    if scores.exists():
+        f1 = pd.read_csv(scores, index_col="method")["object_f1"]["U-Net"]
+        lines += [
+            f"  {scores.parent}/figures/examples.png       the U-Net on images it was not trained on",
+            f"  {scores}                 ... in numbers, beside methods without network; object F1 {f1:.2f}",
+        ]
+    return lines
 
 
 if __name__ == "__main__":
