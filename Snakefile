@@ -30,6 +30,6 @@ include: "rules/provenance.smk"
 rule all:
     default_target: True
     input:
-        targets.final_outputs(SAMPLES, config),
+        all_results,
         "results/manifest.json",
         "results/methods.md",

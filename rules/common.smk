@@ -35,7 +35,7 @@ try:
     REGISTRY = datasets.read_registry(
         [HOME / "resources/datasets.yaml", *own], SCHEMAS / "datasets.schema.yaml"
     )
-    SAMPLES = datasets.resolve(load_samples(config["samples"]), REGISTRY)
+    SAMPLES = datasets.resolve(load_samples(config["samples"]), REGISTRY) if config["samples"] else {}
     checks.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
     INPUTS = targets.all_inputs(SAMPLES, config, REGISTRY)
     DOWNLOADS = datasets.to_download([f for i in INPUTS.values() for f in i["files"] + i["image"]], REGISTRY)
@@ -55,7 +55,7 @@ EVIDENCE = targets.evidence(config)
 
 
 wildcard_constraints:
-    sample="|".join(map(re.escape, SAMPLES)),
+    sample="|".join(map(re.escape, SAMPLES)) or "(?!)",
     unit="|".join(f"cohort/{re.escape(group)}" for group in {s.group: 0 for s in SAMPLES.values() if s.group}) or "(?!)",
     group="|".join(map(re.escape, GROUPS)) or "(?!)",
     encoder="|".join(map(re.escape, dict.fromkeys([*ENCODERS, *SECOND]))),
@@ -67,6 +67,13 @@ wildcard_constraints:
 
 pick = partial(targets.pick, config)
 mem_mb = minutes = partial(targets.growing, INPUTS)
+
+
+def all_results(wildcards):
+    """List what all sections come to."""
+    if not SAMPLES:
+        raise WorkflowError("samples: null is for `snakemake unet` alone; name a sample sheet")
+    return targets.final_outputs(SAMPLES, config)
 
 
 def shown(path, caption, category, **labels):
