@@ -32,7 +32,7 @@ class Objects:
 
     threshold: float = 0.5
     grow_px: int = 0
-    min_area_px: int = 20
+    min_area_px: int = 30
     watershed: bool = False
 
     def find(self, probability: NDArray[np.floating]) -> NDArray[np.int32]:
