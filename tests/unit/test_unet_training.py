@@ -294,18 +294,22 @@ def test_optimizers_take_their_settings(optimizer):
 def test_a_pixel_above_the_threshold_is_foreground():
     probability = np.full((9, 9), 0.2)
     probability[2:7, 2:7] = 0.55
-    assert (Objects(threshold=0.5, min_area_px=1).find(probability) > 0).sum() == 25
-    assert not Objects(threshold=0.6, min_area_px=1).find(probability).any()
+    assert (Objects(min_area_px=1).find(probability) > 0).sum() == 25
+    assert not Objects(core=0.6, min_area_px=1).find(probability).any()
 
 
-def test_small_objects_leave_and_others_grow_without_meeting():
-    probability = np.zeros((20, 20))
-    probability[2:8, 2:8] = probability[2:8, 10:16] = 1
-    probability[15, 15] = 1
-    labels = Objects(min_area_px=5, grow_px=1).find(probability)
+def test_small_cores_leave_and_others_take_what_is_around_them():
+    probability = np.full((20, 30), 0.1)
+    probability[5:15, 3:27] = 0.6
+    probability[7:13, 5:11] = probability[7:13, 20:26] = 0.9
+    probability[18, 2:5] = 0.9
+    labels = Objects(threshold=0.5, core=0.7, min_area_px=5).find(probability)
     assert labels.max() == 2
-    assert (labels == 1).sum() == 6 * 6 + 4 * 6
-    assert Objects(min_area_px=1).find(probability).max() == 3
+    assert ((labels > 0) == (probability > 0.5))[:16].all()
+    assert not labels[18].any()
+    assert (labels[10, :14] <= 1).all()
+    assert set(labels[10, 17:27]) == {2}
+    assert Objects(core=0.7, threshold=0.7, min_area_px=1).find(probability).max() == 3
 
 
 def test_watershed_cuts_at_a_waist():
