@@ -146,8 +146,9 @@ def test_blocks_of_glass_are_not_looked_at(tmp_path):
     assert Counting.seen == 4  # of 49
 
 
-def test_an_image_without_nuclei_gives_an_empty_table(tmp_path):
-    rgb = np.full((90, 80, 3), (225, 170, 200), np.uint8)
+@pytest.mark.parametrize("colour", [(225, 170, 200), GLASS])
+def test_an_image_without_nuclei_gives_an_empty_table(tmp_path, colour):
+    rgb = np.full((90, 80, 3), colour, np.uint8)
     table, labels = run(rgb, tmp_path / "labels.ome.tif", 64)
     assert len(table) == 0
     assert labels.max() == 0

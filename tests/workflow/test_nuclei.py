@@ -35,7 +35,7 @@ def fine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> dict:
     model = tmp_path_factory.mktemp("model") / "red"
     model.mkdir()
-    (model / "config.json").write_text(json.dumps({"n_channel_in": 3, "red": 0.5}))
+    (model / "config.json").write_text(json.dumps({"n_channel_in": 3, "red": 0.35}))
     return {
         "nuclei": {"engine": "stardist", "model": str(model), "um_per_px": 0.5},
         "association": {"covariates": COVARIATES},
@@ -76,7 +76,7 @@ def test_nuclei_are_in_the_final_anndata(run: Run):
 def test_counts_per_spot_follow_the_nuclei_that_were_drawn(run: Run, fine: Path):
     spots = pd.read_csv(run.folder / "results/gut/nuclei/spots.csv", index_col="barcode")
     truth = pd.read_csv(fine / "truth/spots.csv", index_col="barcode").loc[spots.index]
-    assert np.corrcoef(spots[Keys.NUCLEI_COUNT], truth["nuclei"])[0, 1] > 0.8
+    assert np.corrcoef(spots[Keys.NUCLEI_COUNT], truth["nuclei"])[0, 1] > 0.75
 
 
 def test_nothing_runs_again_and_without_nuclei_only_what_used_them(run: Run, overlay: dict):

@@ -19,11 +19,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.ndimage import binary_dilation, find_objects
+from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.spatial import KDTree
 from skimage.color import hed_from_rgb
 from skimage.measure import regionprops_table
-from skimage.morphology import disk
 from tqdm import tqdm
 
 from spadework.errors import InputError
@@ -161,10 +160,12 @@ class TissueMask:
 
     def __init__(self, grid: Grid, tissue: TissueModel) -> None:
         overview = grid.image.overview(_OVERVIEW_PX)
-        self._mask = tissue.density(overview) > tissue.threshold
-        self._scale = self._mask.shape[1] / grid.width, self._mask.shape[0] / grid.height
-        um = grid.um_per_px / self._scale
-        self._mask = binary_dilation(self._mask, disk(round(TISSUE_MARGIN_UM / float(um.max()))))
+        stained = tissue.density(overview) > tissue.threshold
+        self._scale = stained.shape[1] / grid.width, stained.shape[0] / grid.height
+        um_x, um_y = grid.um_per_px / self._scale
+        distance = distance_transform_edt(~stained, sampling=(um_y, um_x))
+        # Without any tissue there is nothing that distances could be from.
+        self._mask = (distance <= TISSUE_MARGIN_UM) & stained.any()
 
     def at(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell for pixels of the grid."""
