@@ -123,7 +123,7 @@ def _close_up(
     ax.add_collection(
         LineCollection([(line + np.array([left, top])) * label_um for line in lines], colors=_OUTLINE, linewidths=1.1)
     )
-    style: dict[str, Any] = {"fill": False, "ec": "white", "lw": 1.2, "ls": (0, (4, 3))}
+    style: dict[str, Any] = {"fill": False, "ec": "white", "lw": 1.2, "ls": (0, (4, 3)), "path_effects": _EDGED}
     if canvas.square:
         half = canvas.spot_um / 2
         ax.add_patch(Rectangle(tuple(canvas.xy[i] - half), 2 * half, 2 * half, **style))
