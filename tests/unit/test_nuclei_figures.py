@@ -65,12 +65,12 @@ def test_close_ups_show_the_densest_and_the_sparsest_spot_and_their_nuclei(secti
     path = tmp_path / "labels.ome.tif"
     write_label_image(path, labels, np.array([0, 1], np.uint32), np.array([UM, UM]))
     nuclei = pd.DataFrame({"label": [1]})
-    nuclei.attrs = {"um_per_px": [UM, UM], "left_out": {"too_large": 2}, "segmenter": {"engine": "unet"}}
+    nuclei.attrs = {"um_per_px": [UM, UM], "left_out": {"too_large_um2": 2e5}, "segmenter": {"engine": "unet"}}
     scaled = ScaledImage(ArrayImage(np.full((600, 600, 3), 220, np.uint8)), (1.0, 1.0), (UM, UM), "fullres")
     figure = nuclei_over_tissue(section, scaled, path, nuclei, spots, "s")
     figure.canvas.draw()
     whole, densest, *_, sparsest = figure.axes
-    assert "2 clumps wider than 40 µm" in whole.get_title()
+    assert "0.2 mm² of clumps wider than 40 µm" in whole.get_title()
     assert "densest" in densest.get_title()
     assert "sparsest" in sparsest.get_title()
     (line,) = densest.collections[0].get_segments()

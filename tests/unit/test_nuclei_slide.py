@@ -69,7 +69,7 @@ def test_nothing_depends_on_the_blocks(whole, tmp_path, core_px):
     pd.testing.assert_frame_equal(table, whole[0], check_exact=True)
     assert table.attrs == whole[0].attrs
     assert len(table) > 40
-    assert table.attrs["left_out"]["too_large"] > 0
+    assert table.attrs["left_out"]["too_large_um2"] > 500
     assert table.attrs["left_out"]["too_small"] > 0
 
 
@@ -81,6 +81,7 @@ def test_nothing_depends_on_the_blocks_of_any_picture(tmp_path_factory, seed, co
     table, labels = run(rgb, folder / "a.ome.tif", core_px)
     expected, expected_labels = run(rgb, folder / "b.ome.tif", 4096)
     np.testing.assert_array_equal(labels, expected_labels)
+    assert table.attrs == expected.attrs
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
 
 

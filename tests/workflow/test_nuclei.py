@@ -58,7 +58,9 @@ def test_a_run_makes_nuclei_and_their_pictures(run: Run):
     assert run.code == 0, run.output
     made = {name for name in run.results if "/nuclei/" in name}
     assert made == {f"results/gut/nuclei/{name}" for name in MADE}
-    assert re.search(r"blocks hold tissue[\s\S]*nuclei; left out: \d+ too small", run.log("gut/segment_nuclei.log"))
+    assert re.search(
+        r"blocks hold tissue[\s\S]*nuclei; left out: \d+ objects below 10 µm²", run.log("gut/segment_nuclei.log")
+    )
     for name in MADE[3:]:
         assert np.asarray(Image.open(run.folder / f"results/gut/nuclei/{name}")).std() > 10
 

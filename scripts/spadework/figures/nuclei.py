@@ -69,8 +69,8 @@ def nuclei_over_tissue(
     grid = figure.add_gridspec(2, 4)
     whole = figure.add_subplot(grid[:, :2])
     draw_tissue(whole, canvas.for_width(6.5 * figure.dpi), wash=0)
-    clumps = nuclei.attrs["left_out"]["too_large"]
-    left_out = f"; {clumps} clumps wider than {LARGEST_UM:g} µm are left out" if clumps else ""
+    clumps = nuclei.attrs["left_out"]["too_large_um2"] / 1e6
+    left_out = f"; {clumps:.2g} mm² of clumps wider than {LARGEST_UM:g} µm are left out" if clumps else ""
     whole.set_title(f"{len(nuclei)} nuclei{left_out}", y=1)
     store: Any = zarr.open(tifffile.imread(labels, aszarr=True, series=0, level=0), mode="r")
     for k, (rank, i) in enumerate(_places(canvas, spots, scaled, edge)):
