@@ -248,6 +248,19 @@ def test_training_ends_early_and_keeps_the_best_epoch(tmp_path, monkeypatch):
     assert all(np.array_equal(a, b) for a, b in zip(trained.last.network.get_weights(), after[3], strict=True))
 
 
+def test_losses_are_those_of_all_crops(tmp_path):
+    images = some_images(3, 40)
+    network = training.build(replace(TINY, dropout=0.0, batch_norm=False))
+    training._Run(network, SHORT, tmp_path / "state.h5", "")
+    crops = Crops(images, TINY, SHORT, 0)
+    each = []
+    for pixels, target, weights in crops.regular():
+        logits = keras.ops.convert_to_numpy(network(pixels)).astype(float)
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        each += list((-np.take_along_axis(log_p, target[..., None], -1)[..., 0] * weights).mean((1, 2)))
+    assert training._validate(network, crops) == pytest.approx(np.mean(each), rel=1e-5)
+
+
 def test_batch_statistics_move_in_training_and_not_in_validation(tmp_path):
     images = some_images()
     crops = Crops(images, TINY, SHORT, 0)
@@ -310,6 +323,16 @@ def test_small_cores_leave_and_others_take_what_is_around_them():
     assert (labels[10, :14] <= 1).all()
     assert set(labels[10, 17:27]) == {2}
     assert Objects(core=0.7, threshold=0.7, min_area_px=1).find(probability).max() == 3
+
+
+def test_objects_have_no_holes_but_others_may_lie_in_them():
+    probability = np.zeros((20, 20))
+    probability[2:18, 2:18] = 1
+    probability[5:15, 5:15] = 0
+    probability[8:11, 8:11] = 1
+    labels = Objects(min_area_px=1).find(probability)
+    assert (labels[2:18, 2:18] > 0).all()
+    assert (labels == 2).sum() == 9
 
 
 def test_watershed_cuts_at_a_waist():

@@ -87,5 +87,5 @@ def load_segmenter(
             remedy="set nuclei.um_per_px",
         )
     a = net.architecture
-    context = (a.context if a.padding == "same" else a.margin) + objects.grow_px
+    context = a.context if a.padding == "same" else a.margin
     return UNetSegmenter(net.foreground, scale, context, a.step, objects, net.origin)

@@ -25,8 +25,8 @@ class Objects:
     min_area_px
         A core of fewer pixels is none.
     threshold
-        The object is its core and the area of a higher probability than this around it; where two meet, each pixel goes
-        to the core it descends from (watershed). At or above ``core``: the core alone.
+        The object is its core and the area of a higher probability than this around it; where two meet, a pixel goes to
+        the core it descends from (watershed). At or above ``core``: the core alone.
     watershed
         Cut cores at their waists, too (:func:`cut_at_waists`).
     """
@@ -37,7 +37,7 @@ class Objects:
     watershed: bool = False
 
     def find(self, probability: NDArray[np.floating]) -> NDArray[np.int32]:
-        """Label the objects of a probability map.
+        """Label the objects of a probability map; they have no holes.
 
         Parameters
         ----------
@@ -52,10 +52,10 @@ class Objects:
         cores = label(probability > self.core, connectivity=1)
         if self.watershed:
             cores = cut_at_waists(cores)
-        cores = drop_small(cores, self.min_area_px)
-        if self.threshold >= self.core:
-            return cores
-        return watershed(-probability, cores, mask=probability > self.threshold).astype(np.int32)
+        labels = drop_small(cores, self.min_area_px)
+        if self.threshold < self.core:
+            labels = watershed(-probability, labels, mask=probability > self.threshold).astype(np.int32)
+        return fill_holes(labels)
 
 
 def drop_small(labels: NDArray[np.integer], min_area_px: int) -> NDArray[np.int32]:
@@ -63,6 +63,16 @@ def drop_small(labels: NDArray[np.integer], min_area_px: int) -> NDArray[np.int3
     kept = np.bincount(labels.ravel()) >= min_area_px
     kept[0] = False
     return relabel_sequential(np.where(kept[labels], labels, 0).astype(np.int32))[0]
+
+
+def fill_holes(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Fill background that an object encloses, with that object; nucleoli are pale. Other objects in it stay."""
+    labels = labels.copy()
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            part = labels[box]
+            part[ndimage.binary_fill_holes(part == number) & (part == 0)] = number
+    return labels
 
 
 def cut_at_waists(labels: NDArray[np.int32], depth_px: float = _WAIST_PX) -> NDArray[np.int32]:

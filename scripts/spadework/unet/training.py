@@ -207,8 +207,7 @@ def train(
 
 def _train_epoch(network: keras.Model, crops: Crops, recipe: Recipe, epoch: int) -> float:
     """Train for an epoch and return the mean loss."""
-    network.reset_metrics()
-    loss = np.nan
+    losses = []
     # The next crops are made while the network works on these.
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(crops.random, epoch, 0)
@@ -216,18 +215,24 @@ def _train_epoch(network: keras.Model, crops: Crops, recipe: Recipe, epoch: int)
             pixels, target, weights = coming.result()
             if step + 1 < recipe.steps_per_epoch:
                 coming = ahead.submit(crops.random, epoch, step + 1)
-            loss = float(network.train_on_batch(pixels, target, sample_weight=weights))
-    if not np.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss} in epoch {epoch + 1}: lower unet.learning_rate")
-    return loss
+            losses.append(_loss(network.train_on_batch(pixels, target, sample_weight=weights)))
+    if not np.isfinite(losses[-1]):
+        raise FloatingPointError(f"the loss is {losses[-1]} in epoch {epoch + 1}: lower unet.training.learning_rate")
+    return float(np.mean(losses))
 
 
 def _validate(network: keras.Model, held: Crops) -> float:
-    network.reset_metrics()
-    loss = np.nan
-    for pixels, target, weights in held.regular():
-        loss = float(network.test_on_batch(pixels, target, sample_weight=weights))
-    return loss
+    """Return the mean loss of unchanged crops."""
+    batches = [
+        (_loss(network.test_on_batch(pixels, target, sample_weight=weights)), len(pixels))
+        for pixels, target, weights in held.regular()
+    ]
+    losses, sizes = zip(*batches, strict=True)
+    return float(np.average(losses, weights=sizes))
+
+
+def _loss(metrics: Any) -> float:  # noqa: ANN401  (Keras: a number, an array of one, or a list of them)
+    return float(np.ravel(metrics)[0])
 
 
 class _Run:
