@@ -25,8 +25,8 @@ class Objects:
     min_area_px
         A core of fewer pixels is none.
     threshold
-        The object is its core and the area of a higher probability than this around it; where two meet, a pixel goes to
-        the core it descends from (watershed). At or above ``core``: the core alone.
+        The object is its core and the area of a higher probability than this around it; where two meet, a watershed
+        parts them. At or above ``core``: the core alone.
     watershed
         Cut cores at their waists, too (:func:`cut_at_waists`).
     """
