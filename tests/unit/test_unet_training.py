@@ -105,6 +105,14 @@ def test_displacements_have_the_spread_of_the_paper():
     assert 5 < sd < 9
 
 
+def test_displacements_are_those_of_a_bicubic_spline():
+    vectors = np.random.default_rng(7).normal(0, 10, (2, 3, 3))
+    at = np.linspace(0, 2, 33)
+    where = np.stack(np.meshgrid(at, at, indexing="ij"))
+    wanted = [ndimage.map_coordinates(v, where, order=3, mode="mirror") for v in vectors]
+    np.testing.assert_allclose(displacement(np.random.default_rng(7), 33, 10.0), wanted, atol=1e-5)
+
+
 def test_no_displacement_is_no_change():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8).astype(np.float32)
     grid = sampling_grid(np.random.default_rng(1), pixels.shape[:2], 16, 16, PLAIN)
