@@ -65,9 +65,7 @@ def main() -> None:
         variants = {"U-Net": unet}
         if task == "nuclei":
             plain = unet["touching"] | {"w0": 0, "gap_px": 0}
-            objects = unet["objects"] | {"threshold": 0.5, "grow_px": 0}
-            variants["U-Net, neither weights nor gap"] = unet | {"touching": plain, "objects": objects}
-            variants["U-Net, gap but no weights"] = unet | {"touching": unet["touching"] | {"w0": 0}}
+            variants["U-Net, neither weights nor gap"] = unet | {"touching": plain}
         rows = []
         for name, variant in variants.items():
             for seed in seeds:

@@ -56,6 +56,13 @@ def test_covariates_that_are_not_there_are_refused(name, message, obs):
         covariate_matrix(obs, [name], "sec")
 
 
+def test_what_spots_without_nuclei_lack_is_refused_with_what_they_have(obs):
+    obs[Keys.NUCLEI_AREA] = [20.0, np.nan, 30.0, 40.0]
+    with pytest.raises(InputError, match="1 of 4 spots") as caught:
+        covariate_matrix(obs, [Keys.NUCLEI_AREA], "S")
+    assert "or use nuclei_count or nuclei_density_mm2" in caught.value.remedy
+
+
 @pytest.mark.parametrize("kind", ["hexagonal", "square", "checkerboard"])
 def test_pieces_are_the_connected_parts(kind):
     row, column = (index.ravel() for index in np.indices((20, 30)))

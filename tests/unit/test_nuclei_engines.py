@@ -40,8 +40,8 @@ def test_foreground_that_touches_by_an_edge_is_one_nucleus_and_by_a_corner_two()
     labels = segment(mask)
     assert labels.max() == 2
     assert labels[0, 0] != labels[2, 2] == labels[3, 5]
-    assert segment(mask, threshold=0.7).max() == 0
-    np.testing.assert_array_equal(segment(mask, threshold=0.3), 1)
+    assert segment(mask, core=0.7).max() == 0
+    np.testing.assert_array_equal(segment(mask, core=0.3, threshold=0.3), 1)
 
 
 def test_watershed_parts_what_touches_and_keeps_what_does_not():

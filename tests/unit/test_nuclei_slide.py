@@ -34,7 +34,7 @@ def picture(seed: int, width: int = 420, height: int = 350, n: int = 90) -> np.n
         r, c = rng.uniform(-4, height + 4), rng.uniform(-4, width + 4)
         where = ellipse(r, c, *rng.uniform(3, 9, 2), shape=rgb.shape[:2], rotation=rng.uniform(0, np.pi))
         rgb[where] = rng.integers(40, 110), 50, 120
-    rgb[:20, 100:180] = 60, 50, 120  # wider than any nucleus
+    rgb[:20, 100:260] = 60, 50, 120  # wider than any nucleus, to both sides
     rgb[-150:, -150:] = GLASS
     return rgb + rng.integers(0, 6, rgb.shape, dtype=np.uint8)
 
@@ -69,7 +69,7 @@ def test_nothing_depends_on_the_blocks(whole, tmp_path, core_px):
     pd.testing.assert_frame_equal(table, whole[0], check_exact=True)
     assert table.attrs == whole[0].attrs
     assert len(table) > 40
-    assert table.attrs["left_out"]["too_large"] > 0
+    assert table.attrs["left_out"]["too_large_um2"] > 500
     assert table.attrs["left_out"]["too_small"] > 0
 
 
@@ -81,6 +81,7 @@ def test_nothing_depends_on_the_blocks_of_any_picture(tmp_path_factory, seed, co
     table, labels = run(rgb, folder / "a.ome.tif", core_px)
     expected, expected_labels = run(rgb, folder / "b.ome.tif", 4096)
     np.testing.assert_array_equal(labels, expected_labels)
+    assert table.attrs == expected.attrs
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
 
 
@@ -103,6 +104,7 @@ def test_table_and_labels_say_the_same(whole):
     tops = [(r.coords[0, 0], r.coords[0, 1]) for r in regions]
     assert tops == sorted(tops)
     assert table["area_um2"].min() >= 12
+    assert ((table["x1"] - table["x0"]) * UM[0]).max() <= slide.LARGEST_UM
 
 
 def test_planted_nuclei_are_found_where_they_are_and_as_dark_as_they_are(tmp_path):
@@ -124,11 +126,13 @@ def test_what_lies_far_from_tissue_is_no_nucleus(tmp_path, core_px):
     rgb[:, :100] = 225, 60, 60
     for x in (50, 105, 250):
         rgb[ellipse(100, x, 8, 8)] = 100, 238, 242
+    rgb[150:160, 150:290] = 100, 238, 242  # a hair
     tissue = TissueModel(TISSUE.background, 0.3)
     table = label_slide(
         scaled(rgb), ThresholdSegmenter(), tissue, tmp_path / "a.ome.tif", min_area_um2=10, core_px=core_px
     )
     np.testing.assert_allclose(np.sort(table["x"]), [50, 105], atol=1)
+    assert table.attrs["left_out"] == {"too_small": 0, "too_large_um2": 0}
 
 
 def test_blocks_of_glass_are_not_looked_at(tmp_path):
@@ -146,8 +150,9 @@ def test_blocks_of_glass_are_not_looked_at(tmp_path):
     assert Counting.seen == 4  # of 49
 
 
-def test_an_image_without_nuclei_gives_an_empty_table(tmp_path):
-    rgb = np.full((90, 80, 3), (225, 170, 200), np.uint8)
+@pytest.mark.parametrize("colour", [(225, 170, 200), GLASS])
+def test_an_image_without_nuclei_gives_an_empty_table(tmp_path, colour):
+    rgb = np.full((90, 80, 3), colour, np.uint8)
     table, labels = run(rgb, tmp_path / "labels.ome.tif", 64)
     assert len(table) == 0
     assert labels.max() == 0

@@ -105,6 +105,14 @@ def test_displacements_have_the_spread_of_the_paper():
     assert 5 < sd < 9
 
 
+def test_displacements_are_those_of_a_bicubic_spline():
+    vectors = np.random.default_rng(7).normal(0, 10, (2, 3, 3))
+    at = np.linspace(0, 2, 33)
+    where = np.stack(np.meshgrid(at, at, indexing="ij"))
+    wanted = [ndimage.map_coordinates(v, where, order=3, mode="mirror") for v in vectors]
+    np.testing.assert_allclose(displacement(np.random.default_rng(7), 33, 10.0), wanted, atol=1e-5)
+
+
 def test_no_displacement_is_no_change():
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8).astype(np.float32)
     grid = sampling_grid(np.random.default_rng(1), pixels.shape[:2], 16, 16, PLAIN)
@@ -214,25 +222,6 @@ def test_another_training_does_not_go_on_from_this_one(tmp_path, monkeypatch):
     assert epochs == [0, 1, 2, 3]
 
 
-def test_losses_are_those_of_a_whole_epoch_not_of_its_last_step(tmp_path):
-    images = some_images(4, size=24)  # four crops, the last of a batch of its own
-    recipe = replace(SHORT, epochs=1, batch_size=3, learning_rate=0.0)
-    a = Architecture(channels=1, depth=1, width=2, padding="same")
-    trained = train(images[:3], images[3:], a, recipe, state=tmp_path / "state.h5", seed=0)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
-
-    def crop_losses(batches):
-        for pixels, target, weights in batches:
-            yield from (np.asarray(loss(target, trained.last.network(pixels))) * weights).mean(axis=(1, 2))
-
-    crops = Crops(images[:3], a, recipe, seed=0)
-    steps = [list(crop_losses([crops.random(0, step)])) for step in range(recipe.steps_per_epoch)]
-    held = list(crop_losses(Crops(images[3:], a, recipe, seed=0).regular()))
-    assert (len(steps), len(held)) == (3, 4)
-    assert trained.history["loss"][0] == pytest.approx(np.mean(steps), rel=1e-5)
-    assert trained.history["val_loss"][0] == pytest.approx(np.mean(held), rel=1e-5)
-
-
 def learning_rates(tmp_path, monkeypatch, losses, **changes):
     """Train with these validation losses, and return the learning rate of each epoch."""
     following = iter(losses)
@@ -265,6 +254,19 @@ def test_training_ends_early_and_keeps_the_best_epoch(tmp_path, monkeypatch):
     assert len(trained.history) == 4
     assert all(np.array_equal(a, b) for a, b in zip(trained.best.network.get_weights(), after[1], strict=True))
     assert all(np.array_equal(a, b) for a, b in zip(trained.last.network.get_weights(), after[3], strict=True))
+
+
+def test_losses_are_those_of_all_crops(tmp_path):
+    images = some_images(3, 40)
+    network = training.build(replace(TINY, dropout=0.0, batch_norm=False))
+    training._Run(network, SHORT, tmp_path / "state.h5", "")
+    crops = Crops(images, TINY, SHORT, 0)
+    each = []
+    for pixels, target, weights in crops.regular():
+        logits = keras.ops.convert_to_numpy(network(pixels)).astype(float)
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        each += list((-np.take_along_axis(log_p, target[..., None], -1)[..., 0] * weights).mean((1, 2)))
+    assert training._validate(network, crops) == pytest.approx(np.mean(each), rel=1e-5)
 
 
 def test_batch_statistics_move_in_training_and_not_in_validation(tmp_path):
@@ -313,18 +315,32 @@ def test_optimizers_take_their_settings(optimizer):
 def test_a_pixel_above_the_threshold_is_foreground():
     probability = np.full((9, 9), 0.2)
     probability[2:7, 2:7] = 0.55
-    assert (Objects(threshold=0.5, min_area_px=1).find(probability) > 0).sum() == 25
-    assert not Objects(threshold=0.6, min_area_px=1).find(probability).any()
+    assert (Objects(min_area_px=1).find(probability) > 0).sum() == 25
+    assert not Objects(core=0.6, min_area_px=1).find(probability).any()
 
 
-def test_small_objects_leave_and_others_grow_without_meeting():
-    probability = np.zeros((20, 20))
-    probability[2:8, 2:8] = probability[2:8, 10:16] = 1
-    probability[15, 15] = 1
-    labels = Objects(min_area_px=5, grow_px=1).find(probability)
+def test_small_cores_leave_and_others_take_what_is_around_them():
+    probability = np.full((20, 30), 0.1)
+    probability[5:15, 3:27] = 0.6
+    probability[7:13, 5:11] = probability[7:13, 20:26] = 0.9
+    probability[18, 2:5] = 0.9
+    labels = Objects(threshold=0.5, core=0.7, min_area_px=5).find(probability)
     assert labels.max() == 2
-    assert (labels == 1).sum() == 6 * 6 + 4 * 6
-    assert Objects(min_area_px=1).find(probability).max() == 3
+    assert ((labels > 0) == (probability > 0.5))[:16].all()
+    assert not labels[18].any()
+    assert (labels[10, :14] <= 1).all()
+    assert set(labels[10, 17:27]) == {2}
+    assert Objects(core=0.7, threshold=0.7, min_area_px=1).find(probability).max() == 3
+
+
+def test_objects_have_no_holes_but_others_may_lie_in_them():
+    probability = np.zeros((20, 20))
+    probability[2:18, 2:18] = 1
+    probability[5:15, 5:15] = 0
+    probability[8:11, 8:11] = 1
+    labels = Objects(min_area_px=1).find(probability)
+    assert (labels[2:18, 2:18] > 0).all()
+    assert (labels == 2).sum() == 9
 
 
 def test_watershed_cuts_at_a_waist():

@@ -35,7 +35,7 @@ def fine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> dict:
     model = tmp_path_factory.mktemp("model") / "red"
     model.mkdir()
-    (model / "config.json").write_text(json.dumps({"n_channel_in": 3, "red": 0.5}))
+    (model / "config.json").write_text(json.dumps({"n_channel_in": 3, "red": 0.35}))
     return {
         "nuclei": {"engine": "stardist", "model": str(model), "um_per_px": 0.5},
         "association": {"covariates": COVARIATES},
@@ -58,7 +58,9 @@ def test_a_run_makes_nuclei_and_their_pictures(run: Run):
     assert run.code == 0, run.output
     made = {name for name in run.results if "/nuclei/" in name}
     assert made == {f"results/gut/nuclei/{name}" for name in MADE}
-    assert re.search(r"blocks hold tissue[\s\S]*nuclei; left out: \d+ too small", run.log("gut/segment_nuclei.log"))
+    assert re.search(
+        r"blocks hold tissue[\s\S]*nuclei; left out: \d+ objects below 10 µm²", run.log("gut/segment_nuclei.log")
+    )
     for name in MADE[3:]:
         assert np.asarray(Image.open(run.folder / f"results/gut/nuclei/{name}")).std() > 10
 
@@ -76,7 +78,7 @@ def test_nuclei_are_in_the_final_anndata(run: Run):
 def test_counts_per_spot_follow_the_nuclei_that_were_drawn(run: Run, fine: Path):
     spots = pd.read_csv(run.folder / "results/gut/nuclei/spots.csv", index_col="barcode")
     truth = pd.read_csv(fine / "truth/spots.csv", index_col="barcode").loc[spots.index]
-    assert np.corrcoef(spots[Keys.NUCLEI_COUNT], truth["nuclei"])[0, 1] > 0.8
+    assert np.corrcoef(spots[Keys.NUCLEI_COUNT], truth["nuclei"])[0, 1] > 0.75
 
 
 def test_nothing_runs_again_and_without_nuclei_only_what_used_them(run: Run, overlay: dict):

@@ -69,8 +69,8 @@ def nuclei_over_tissue(
     grid = figure.add_gridspec(2, 4)
     whole = figure.add_subplot(grid[:, :2])
     draw_tissue(whole, canvas.for_width(6.5 * figure.dpi), wash=0)
-    clumps = nuclei.attrs["left_out"]["too_large"]
-    left_out = f"; {clumps} clumps wider than {LARGEST_UM:g} µm are left out" if clumps else ""
+    clumps = nuclei.attrs["left_out"]["too_large_um2"] / 1e6
+    left_out = f"; {clumps:.2g} mm² of clumps wider than {LARGEST_UM:g} µm are left out" if clumps else ""
     whole.set_title(f"{len(nuclei)} nuclei{left_out}", y=1)
     store: Any = zarr.open(tifffile.imread(labels, aszarr=True, series=0, level=0), mode="r")
     for k, (rank, i) in enumerate(_places(canvas, spots, scaled, edge)):
@@ -125,7 +125,7 @@ def _close_up(
     ax.add_collection(
         LineCollection([(line + np.array([left, top])) * label_um for line in lines], colors=_OUTLINE, linewidths=1.1)
     )
-    style: dict[str, Any] = {"fill": False, "ec": "white", "lw": 1.2, "ls": (0, (4, 3))}
+    style: dict[str, Any] = {"fill": False, "ec": "white", "lw": 1.2, "ls": (0, (4, 3)), "path_effects": _EDGED}
     if canvas.square:
         half = canvas.spot_um / 2
         ax.add_patch(Rectangle(tuple(canvas.xy[i] - half), 2 * half, 2 * half, **style))

@@ -19,11 +19,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.ndimage import binary_dilation, find_objects
+from scipy.ndimage import distance_transform_edt, find_objects
 from scipy.spatial import KDTree
 from skimage.color import hed_from_rgb
 from skimage.measure import regionprops_table
-from skimage.morphology import disk
 from tqdm import tqdm
 
 from spadework.errors import InputError
@@ -161,10 +160,12 @@ class TissueMask:
 
     def __init__(self, grid: Grid, tissue: TissueModel) -> None:
         overview = grid.image.overview(_OVERVIEW_PX)
-        self._mask = tissue.density(overview) > tissue.threshold
-        self._scale = self._mask.shape[1] / grid.width, self._mask.shape[0] / grid.height
-        um = grid.um_per_px / self._scale
-        self._mask = binary_dilation(self._mask, disk(round(TISSUE_MARGIN_UM / float(um.max()))))
+        stained = tissue.density(overview) > tissue.threshold
+        self._scale = stained.shape[1] / grid.width, stained.shape[0] / grid.height
+        um_x, um_y = grid.um_per_px / self._scale
+        distance = distance_transform_edt(~stained, sampling=(um_y, um_x))
+        # Without any tissue there is nothing that distances could be from.
+        self._mask = (distance <= TISSUE_MARGIN_UM) & stained.any()
 
     def at(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell for pixels of the grid."""
@@ -238,7 +239,7 @@ def label_slide(
         "%d x %d px at %.4g µm/px; %d of %d blocks hold tissue, the others are skipped",
         *(grid.width, grid.height, segmenter.um_per_px, len(on_tissue), len(todo)),
     )
-    found, left_out, n = [], Counter[str](too_small=0, too_large=0), 0
+    found, left_out, n = [], Counter[str](too_small=0, too_large_px=0), 0
     with label_store(Path(path), grid.width, grid.height) as store:
         for block in tqdm(on_tissue, "nuclei", mininterval=5, ascii=True, unit="block"):
             pixels = grid.read(block.window_x, block.window_y)
@@ -255,14 +256,18 @@ def label_slide(
         number = np.zeros(n + 1, np.uint32)
         number[order + 1] = np.arange(1, n + 1)
         write_label_image(Path(path), store, number, grid.um_per_px)
-    log.info("%d nuclei; left out: %s", n, ", ".join(f"{k} {v.replace('_', ' ')}" for v, k in left_out.items()))
+    clumps_um2 = float(left_out["too_large_px"] * grid.um_per_px.prod())
+    log.info(
+        "%d nuclei; left out: %d objects below %g µm², and %.3g mm² of clumps wider than %g µm",
+        *(n, left_out["too_small"], min_area_um2, clumps_um2 / 1e6, LARGEST_UM),
+    )
     nuclei = _in_full_resolution(table.iloc[order], grid, scaled)
     nuclei.attrs = {
         "segmenter": segmenter.describe(),
         "um_per_px": [float(um) for um in grid.um_per_px],
         "image": scaled.source,
         "image_px": [scaled.image.width / scaled.scale[0], scaled.image.height / scaled.scale[1]],
-        "left_out": dict(left_out),
+        "left_out": {"too_small": left_out["too_small"], "too_large_um2": clumps_um2},
     }
     return nuclei
 
@@ -289,6 +294,12 @@ def _owned(
     halo: too large for a nucleus, as it is in every other block that sees it.
     """
     top, left = block.seen_y[0], block.seen_x[0]
+    places = find_objects(labels)
+    wide = np.array([False, *(p is not None and max(s.stop - s.start for s in p) > halo_px for p in places)])
+    (x0, x1), (y0, y1) = block.core_x, block.core_y
+    # Counted by pixel: a clump that reaches into several blocks has no centroid that any of them could tell.
+    py, px = np.nonzero(wide[labels[y0 - top : y1 - top, x0 - left : x1 - left]])
+    left_out["too_large_px"] += int(mask.at(px + x0, py + y0).sum())
     n_px = np.bincount(labels.ravel())
     ids = np.flatnonzero(n_px)
     ids = ids[ids > 0]
@@ -300,15 +311,11 @@ def _owned(
         for i, start in ((rows, top), (columns, left))
     )
     y, x = sum_y // n_px, sum_x // n_px
-    (x0, x1), (y0, y1) = block.core_x, block.core_y
-    mine = (x0 <= x) & (x < x1) & (y0 <= y) & (y < y1) & mask.at(x, y)
-    places = find_objects(labels)
+    mine = (x0 <= x) & (x < x1) & (y0 <= y) & (y < y1) & mask.at(x, y) & ~wide[ids]
     box = np.array([[(s.start, s.stop) for s in places[i - 1]] for i in ids[mine]]).reshape(-1, 2, 2)
     ids, n_px, sum_y, sum_x = (values[mine] for values in (ids, n_px, sum_y, sum_x))
-    large = (np.diff(box, axis=2)[:, :, 0] > halo_px).any(axis=1)
-    small = n_px * grid.um_per_px.prod() < min_area_um2
-    left_out.update(too_large=int(large.sum()), too_small=int((small & ~large).sum()))
-    kept = ~(large | small)
+    kept = n_px * grid.um_per_px.prod() >= min_area_um2
+    left_out["too_small"] += int((~kept).sum())
     renumber = np.zeros(len(places) + 1, np.int32)
     renumber[ids[kept]] = np.arange(1, kept.sum() + 1)
     labels = renumber[labels]

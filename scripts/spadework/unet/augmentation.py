@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +49,16 @@ def displacement(rng: np.random.Generator, size: int, sd_px: float) -> NDArray[n
     numpy.ndarray
         (2, size, size) float32, px, in y and x.
     """
-    grid = rng.normal(0.0, sd_px, (2, 3, 3))
-    at = np.linspace(0, 2, size)
-    where = np.stack(np.meshgrid(at, at, indexing="ij"))
-    return np.stack([ndimage.map_coordinates(g, where, order=3, mode="mirror") for g in grid]).astype(np.float32)
+    vectors = rng.normal(0.0, sd_px, (2, 3, 3))
+    basis = _cubic(size)
+    return (basis @ vectors @ basis.T).astype(np.float32)
+
+
+@cache
+def _cubic(size: int) -> NDArray[np.float64]:
+    """Return what each of three points on a line weighs at ``size`` places between them, (size, 3): cubic splines."""
+    at = np.linspace(0, 2, size)[None]
+    return np.stack([ndimage.map_coordinates(point, at, order=3, mode="mirror") for point in np.eye(3)], axis=1)
 
 
 def sampling_grid(

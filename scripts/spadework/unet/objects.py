@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import label
 from skimage.morphology import h_maxima
-from skimage.segmentation import expand_labels, relabel_sequential, watershed
+from skimage.segmentation import relabel_sequential, watershed
 
 _WAIST_PX = 1.0
 
@@ -20,23 +20,24 @@ class Objects:
 
     Attributes
     ----------
-    threshold
-        An object is a connected area of a higher probability of foreground.
-    grow_px
-        ... and what is nearer to it than this, px: training put a gap between objects.
+    core
+        An object has a core: a connected area of a higher probability of foreground.
     min_area_px
-        A smaller one is none.
+        A core of fewer pixels is none.
+    threshold
+        The object is its core and the area of a higher probability than this around it; where two meet, a watershed
+        parts them. At or above ``core``: the core alone.
     watershed
-        Cut objects at their waists, too (:func:`cut_at_waists`).
+        Cut cores at their waists, too (:func:`cut_at_waists`).
     """
 
     threshold: float = 0.5
-    grow_px: int = 0
-    min_area_px: int = 20
+    core: float = 0.5
+    min_area_px: int = 30
     watershed: bool = False
 
     def find(self, probability: NDArray[np.floating]) -> NDArray[np.int32]:
-        """Label the objects of a probability map.
+        """Label the objects of a probability map; they have no holes.
 
         Parameters
         ----------
@@ -48,10 +49,13 @@ class Objects:
         numpy.ndarray
             (h, w) int32, numbered from 1; 0 is background.
         """
-        labels = label(probability > self.threshold, connectivity=1)
+        cores = label(probability > self.core, connectivity=1)
         if self.watershed:
-            labels = cut_at_waists(labels)
-        return expand_labels(drop_small(labels, self.min_area_px), self.grow_px)
+            cores = cut_at_waists(cores)
+        labels = drop_small(cores, self.min_area_px)
+        if self.threshold < self.core:
+            labels = watershed(-probability, labels, mask=probability > self.threshold).astype(np.int32)
+        return fill_holes(labels)
 
 
 def drop_small(labels: NDArray[np.integer], min_area_px: int) -> NDArray[np.int32]:
@@ -59,6 +63,16 @@ def drop_small(labels: NDArray[np.integer], min_area_px: int) -> NDArray[np.int3
     kept = np.bincount(labels.ravel()) >= min_area_px
     kept[0] = False
     return relabel_sequential(np.where(kept[labels], labels, 0).astype(np.int32))[0]
+
+
+def fill_holes(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Fill background that an object encloses, with that object; nucleoli are pale. Other objects in it stay."""
+    labels = labels.copy()
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            part = labels[box]
+            part[ndimage.binary_fill_holes(part == number) & (part == 0)] = number
+    return labels
 
 
 def cut_at_waists(labels: NDArray[np.int32], depth_px: float = _WAIST_PX) -> NDArray[np.int32]:

@@ -215,19 +215,24 @@ def _train_epoch(network: keras.Model, crops: Crops, recipe: Recipe, epoch: int)
             pixels, target, weights = coming.result()
             if step + 1 < recipe.steps_per_epoch:
                 coming = ahead.submit(crops.random, epoch, step + 1)
-            losses.append(float(network.train_on_batch(pixels, target, sample_weight=weights)))
-    loss = float(np.mean(losses))
-    if not np.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss} in epoch {epoch + 1}: lower unet.learning_rate")
-    return loss
+            losses.append(_loss(network.train_on_batch(pixels, target, sample_weight=weights)))
+    if not np.isfinite(losses[-1]):
+        raise FloatingPointError(f"the loss is {losses[-1]} in epoch {epoch + 1}: lower unet.training.learning_rate")
+    return float(np.mean(losses))
 
 
 def _validate(network: keras.Model, held: Crops) -> float:
-    losses, sizes = [], []
-    for pixels, target, weights in held.regular():
-        losses.append(float(network.test_on_batch(pixels, target, sample_weight=weights)))
-        sizes.append(len(pixels))
+    """Return the mean loss of unchanged crops."""
+    batches = [
+        (_loss(network.test_on_batch(pixels, target, sample_weight=weights)), len(pixels))
+        for pixels, target, weights in held.regular()
+    ]
+    losses, sizes = zip(*batches, strict=True)
     return float(np.average(losses, weights=sizes))
+
+
+def _loss(metrics: Any) -> float:  # noqa: ANN401  (Keras: a number, an array of one, or a list of them)
+    return float(np.ravel(metrics)[0])
 
 
 class _Run:
