@@ -87,8 +87,8 @@ def read_sets(
     InputError
         See :func:`read_labelled` and :func:`split`.
     """
-    rest, held = split(read_labelled(images, labels, names), held_out, split_by)
-    train, looked_at = split(rest, validation, split_by) if validation else (rest, [])
+    rest, held = split(read_labelled(images, labels, names), held_out, split_by, images)
+    train, looked_at = split(rest, validation, split_by, images) if validation else (rest, [])
     return Sets(train, looked_at, held)
 
 
@@ -172,7 +172,7 @@ def read_labelled(images: str | Path, labels: str | Path, names: str | Path | No
 
 
 def split(
-    items: list[LabelledImage], held_out: float, by: Literal["image", "block"]
+    items: list[LabelledImage], held_out: float, by: Literal["image", "block"], path: str | Path | None = None
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """Split into images to train on and images held out, by name alone.
 
@@ -183,6 +183,8 @@ def split(
     by
         ``block`` holds out the last images together, for serial sections, where neighbours look alike; ``image``
         every k-th image, k being 1 / ``held_out``, rounded.
+    path
+        Where the images are from, for messages.
 
     Raises
     ------
@@ -202,7 +204,7 @@ def split(
     if not train or not held:
         raise InputError(
             _SAMPLE,
-            None,
+            path,
             found=f"{n} image{'s' * (n != 1)}, of which {held_out:g} (by {by}) leaves {len(train)} to train on and "
             f"{len(held)} held out",
             expected="at least one of each",
