@@ -33,8 +33,8 @@ _REFERENCES = {
     "imagenet": "Russakovsky O, et al. ImageNet Large Scale Visual Recognition Challenge. Int J Comput Vis 2015; "
     "115:211-252.",
     "keras": "Chollet F, et al. Keras. https://keras.io, 2015.",
-    "unet": "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image segmentation. MICCAI "
-    "2015; 234-241.",
+    "unet": "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image segmentation. "
+    "MICCAI 2015; 234-241.",
     "stardist": "Schmidt U, et al. Cell detection with star-convex polygons. MICCAI 2018; 265-273.",
     "ruifrok": "Ruifrok AC, Johnston DA. Quantification of histochemical staining by color deconvolution. Anal "
     "Quant Cytol Histol 2001; 23:291-299.",
@@ -227,8 +227,8 @@ def _nuclei(run: Mapping[str, Any], cite: _Citations) -> str:
     return f"""
         Nuclei were segmented in the full-resolution images, resampled to {um_per_px} µm per pixel, by {how}; objects
         smaller than {settings["min_area_um2"]:g} µm² or wider than 40 µm were left out ({sections}
-        nuclei{_each(found)}). Number, density, area, eccentricity, haematoxylin (by colour deconvolution {cite("ruifrok")})
-        and distance to the nearest other nucleus were averaged per spot."""
+        nuclei{_each(found)}). Number, density, area, eccentricity, haematoxylin (by colour deconvolution
+        {cite("ruifrok")}) and distance to the nearest other nucleus were averaged per spot."""
 
 
 def _latents(run: Mapping[str, Any], cite: _Citations) -> str:
