@@ -86,6 +86,7 @@ rule collect_section:
         manifest="results/{sample}/patches/manifest.parquet",
         preflight="results/{sample}/preflight/preflight.json",
         nuclei=NUCLEI_PER_SPOT,
+        all_nuclei=["results/{sample}/nuclei/nuclei.parquet"] if NUCLEI_PER_SPOT else [],
         features=expand("results/{{sample}}/{encoder}/features.h5ad", encoder=ENCODERS),
         latents=expand("results/{{sample}}/{encoder}/latents.h5ad", encoder=ENCODERS),
         association=expand("results/{{sample}}/{encoder}/association.parquet", encoder=ENCODERS),

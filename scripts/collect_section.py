@@ -26,6 +26,9 @@ with logged(snakemake.log[0]):
     ]
     with open(i.preflight) as handle:
         preflight = json.load(handle)
+    nuclei = read_spots(i.nuclei)
+    for path in i.all_nuclei:
+        nuclei.attrs = pd.read_parquet(path, columns=["label"]).attrs
     adata = collect(
         ad.read_h5ad(i.expression),
         pd.read_parquet(i.manifest),
@@ -33,7 +36,7 @@ with logged(snakemake.log[0]):
         preflight=preflight,
         parameters=p.parameters,
         annotations=p.annotations,
-        nuclei=read_spots(i.nuclei),
+        nuclei=nuclei,
     )
     with whole_file(snakemake.output[0]) as path:
         adata.write_h5ad(path, compression="lzf")

@@ -59,7 +59,8 @@ def collect(
     annotations
         What the sample sheet says of the section, kept in ``obs``.
     nuclei
-        Nuclei per spot, by barcode: into ``obs``, and all of them into ``obsm``.
+        Nuclei per spot, by barcode: into ``obs``, and all of them into ``obsm``; ``attrs``, which say how they were
+        found, into ``uns["spade"]["nuclei"]`` as JSON text.
 
     Raises
     ------
@@ -104,6 +105,8 @@ def collect(
     }
     spade["encoders"] = np.array([r.name for r in encoders])
     spade["preflight"] = preflight["status"]
+    if nuclei is not None:
+        spade["nuclei"] = json.dumps(nuclei.attrs, sort_keys=True)
     # JSON text: AnnData files hold no missing values in nested dictionaries, a configuration does.
     spade["parameters"] = json.dumps(parameters, sort_keys=True)
     adata.uns[Keys.SPADE] = spade

@@ -33,6 +33,9 @@ _REFERENCES = {
     "imagenet": "Russakovsky O, et al. ImageNet Large Scale Visual Recognition Challenge. Int J Comput Vis 2015; "
     "115:211-252.",
     "keras": "Chollet F, et al. Keras. https://keras.io, 2015.",
+    "unet": "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image segmentation. "
+    "MICCAI 2015; 234-241.",
+    "stardist": "Schmidt U, et al. Cell detection with star-convex polygons. MICCAI 2018; 265-273.",
     "ruifrok": "Ruifrok AC, Johnston DA. Quantification of histochemical staining by color deconvolution. Anal "
     "Quant Cytol Histol 2001; 23:291-299.",
     "ojala": "Ojala T, Pietikäinen M, Mäenpää T. Multiresolution gray-scale and rotation invariant texture "
@@ -116,7 +119,7 @@ def methods(manifest: Mapping[str, Any]) -> str:
         Of :func:`spadework.provenance.manifest`. Only steps that ran are named.
     """
     run, cite = manifest["deterministic"], _Citations()
-    steps = (_data, _expression, _images, _latents, _association, _evidence, _cohorts, _software)
+    steps = (_data, _expression, _images, _nuclei, _latents, _association, _evidence, _cohorts, _software)
     paragraphs = [_one_line(step(run, cite)) for step in steps]
     parts = ["# Methods", *filter(None, paragraphs), "## References", "\n".join(cite.listed())]
     parts += ["## Sections and digests", "\n".join(_sections_table(run)), "\n".join(_digests_table(run))]
@@ -206,6 +209,26 @@ def _encoder(described: Mapping[str, Any], run: Mapping[str, Any], cite: _Citati
         text += """, their pixel values scaled to 0-1 before the network's own preprocessing, which expects 0-255 (as
             in the published script)"""
     return text
+
+
+def _nuclei(run: Mapping[str, Any], cite: _Citations) -> str:
+    found = [section["nuclei"] for section in run["sections"].values() if "nuclei" in section]
+    if not found:
+        return ""
+    segmenter, settings = found[0]["segmenter"], run["configuration"]["nuclei"]
+    um_per_px = _span({round(um, 3) for section in found for um in section["um_per_px"]})
+    sections = _range({str(i): section for i, section in enumerate(found)}, "nuclei")
+    if segmenter["engine"] == "stardist":
+        how = f"StarDist {cite('stardist')} (model `{segmenter['model']}`)"
+    else:
+        origin = segmenter["origin"]
+        how = f"""a U-Net {cite("unet")} trained on {_count(origin["images"]["train"], "labelled image")} (digest
+            `{origin["digest"][:19]}`)"""
+    return f"""
+        Nuclei were segmented in the full-resolution images, resampled to {um_per_px} µm per pixel, by {how}; objects
+        smaller than {settings["min_area_um2"]:g} µm² or wider than 40 µm were left out ({sections}
+        nuclei{_each(found)}). Number, density, area, eccentricity, haematoxylin (by colour deconvolution
+        {cite("ruifrok")}) and distance to the nearest other nucleus were averaged per spot."""
 
 
 def _latents(run: Mapping[str, Any], cite: _Citations) -> str:

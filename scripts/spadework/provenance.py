@@ -205,6 +205,8 @@ def _read_section(path: Path) -> dict[str, Any]:
         "latents_fitted_on": {e: [str(name) for name in spade[e]["fitted_on"]] for e in encoders},
         "variance_ratio": {e: [round(float(v), 4) for v in spade[e]["variance_ratio"]] for e in encoders},
     }
+    if "nuclei" in spade:
+        facts["nuclei"] = json.loads(str(spade["nuclei"]))
     # A rule of another workflow that takes the encoder's place may say less of itself.
     described = {e: {"name": e, "dim": dim[e]} | dict(spade[e]["encoder"]) for e in encoders}
     return {

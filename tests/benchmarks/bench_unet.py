@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Crops are made beside the network: with more threads they would wait for each other, which is counted, too.
+os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 
 import machine
 import pandas as pd
@@ -33,8 +35,8 @@ def settings(task: str) -> dict[str, Any]:
     return found
 
 
-def trained(data: Path, unet: dict[str, Any], seed: int) -> tuple[dict[str, float], float, Any, Any]:
-    """Train and score; return scores, CPU seconds, images and labels."""
+def trained(data: Path, unet: dict[str, Any], seed: int) -> tuple[dict[str, float], float, Any, Any, Any]:
+    """Train and score; return scores, CPU seconds, images, labels and model."""
     started = machine.cpu()
     from spadework.unet.augmentation import Augmentation
     from spadework.unet.data import read_sets
@@ -51,7 +53,7 @@ def trained(data: Path, unet: dict[str, Any], seed: int) -> tuple[dict[str, floa
     objects = Objects(**unet["objects"])
     found = [objects.find(model.foreground(item.pixels)) for item in sets.held_out]
     spent = machine.cpu() - started
-    return score([item.labels for item in sets.held_out], found), spent, sets, found
+    return score([item.labels for item in sets.held_out], found), spent, sets, found, model
 
 
 def main() -> None:
@@ -69,7 +71,7 @@ def main() -> None:
         rows = []
         for name, variant in variants.items():
             for seed in seeds:
-                scores, spent, sets, found = trained(data / DATA[task], variant, seed)
+                scores, spent, sets, found, _ = trained(data / DATA[task], variant, seed)
                 rows.append({"method": name, "seed": seed, "cpu_s": spent} | {k: scores[k] for k in SHOWN})
                 print({k: round(v, 4) if isinstance(v, float) else v for k, v in rows[-1].items()}, flush=True)
         from spadework.unet.evaluation import evaluate

@@ -217,3 +217,18 @@ def test_references_are_numbered_as_they_come(overlay: str) -> None:
 def test_sentences_are_whole() -> None:
     text = written().partition("## References")[0]
     assert not re.search(r"  |\s[.,;:)]|\(\s|\.\.|None|\{|\}", text)
+
+
+NUCLEI = {"um_per_px": [0.43, 0.43], "nuclei": 36381}
+
+
+def test_nuclei_are_named_where_they_were_found():
+    origin = {"images": {"train": 51, "validation": 0, "held_out": 16}, "digest": DIGEST}
+    text = written(nuclei=NUCLEI | {"segmenter": {"engine": "unet", "origin": origin}})
+    assert "resampled to 0.43 µm per pixel, by a U-Net [" in text
+    assert "trained on 51 labelled images" in text
+    assert "(36,381 nuclei)" in text
+    assert "Ronneberger" in text
+    text = written(nuclei=NUCLEI | {"segmenter": {"engine": "stardist", "model": "he"}})
+    assert "by StarDist [" in text
+    assert "Nuclei were" not in written()

@@ -41,7 +41,7 @@ def history_figure(history: pd.DataFrame, heading: str) -> Figure:
     ax.plot(epoch, history["loss"], color=_TRAINING, lw=1.2, label="training images")
     validated = history[history["val_loss"].notna()] if "val_loss" in history else history[:0]
     if len(validated):
-        ax.plot(validated["epoch"], validated["val_loss"], color=_HELD_OUT, lw=1.2, label="held-out images")
+        ax.plot(validated["epoch"], validated["val_loss"], color=_HELD_OUT, lw=1.2, label="validation images")
         best = validated.loc[validated["val_loss"].idxmin()]
         label = f"best: {best['val_loss']:.3g} in epoch {best['epoch']:.0f}"
         ax.plot(best["epoch"], best["val_loss"], "o", color=_HELD_OUT, ms=6, label=label)

@@ -263,6 +263,7 @@ def label_slide(
     )
     nuclei = _in_full_resolution(table.iloc[order], grid, scaled)
     nuclei.attrs = {
+        "nuclei": len(nuclei),
         "segmenter": segmenter.describe(),
         "um_per_px": [float(um) for um in grid.um_per_px],
         "image": scaled.source,

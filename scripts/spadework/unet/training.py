@@ -60,10 +60,10 @@ class Recipe:
     w0: float = 10.0
     sigma: float = 3.0
     balance: bool = False
-    crop_px: int = 192
+    crop_px: int = 160
     batch_size: int = 4
     steps_per_epoch: int = 50
-    epochs: int = 20
+    epochs: int = 22
     optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"
     learning_rate: float = 1e-3
     momentum: float = 0.9
