@@ -15,7 +15,7 @@ with logged(snakemake.log[0]):
 
     from spadework.device import check_gpu_offer
     from spadework.nuclei.engines import load_segmenter
-    from spadework.nuclei.slide import check_resolution, label_slide
+    from spadework.nuclei.slide import OVERVIEW_PX, check_resolution, label_slide
     from spadework.patches import section_image
     from spadework.tissue import TissueModel
     from spadework.unet.objects import Objects
@@ -26,7 +26,8 @@ with logged(snakemake.log[0]):
     scaled = section_image(ad.read_h5ad(i.section), sample, "best", next(iter(i.image), None), p.channels)
     check_resolution(scaled, p.size["max_um_per_px"], sample)
     check_gpu_offer(p.engine["device"], snakemake.resources.get("gpu", 0), "nuclei.device")
-    segmenter = load_segmenter(model=p.model, objects=Objects(**p.objects), **p.engine)
+    overview = scaled.image.overview(OVERVIEW_PX)
+    segmenter = load_segmenter(model=p.model, objects=Objects(**p.objects), overview=overview, **p.engine)
     nuclei = label_slide(scaled, segmenter, tissue, out.labels, min_area_um2=p.size["min_area_um2"])
     with whole_file(out.nuclei) as path:
         nuclei.to_parquet(path)

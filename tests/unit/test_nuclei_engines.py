@@ -17,7 +17,8 @@ from spadework.nuclei.engines import UNetSegmenter, load_segmenter
 from spadework.unet.objects import Objects, cut_at_waists
 
 WHOLE = (slice(0, None), slice(0, None))
-SETTINGS = {"objects": Objects(), "um_per_px": 0.5, "device": "cpu"}
+OVERVIEW = np.linspace(0, 255, 1001).astype(np.uint8)[:, None, None].repeat(3, axis=2)
+SETTINGS = {"objects": Objects(), "um_per_px": 0.5, "device": "cpu", "overview": OVERVIEW}
 
 
 def discs(*where: tuple[int, int, int], shape=(80, 120)) -> np.ndarray:
@@ -83,7 +84,7 @@ def test_stardist_is_asked_through_its_own_package(stardist):
     assert labels.dtype == np.int32
     assert labels.max() == 2
     assert segmenter.describe() == {
-        "engine": "stardist", "model": "he", "prob_threshold": 0.5, "nms_threshold": 0.4
+        "engine": "stardist", "model": "he", "prob_threshold": 0.5, "nms_threshold": 0.4, "percentiles": [1.0, 99.8]
     }  # fmt: skip
 
 

@@ -51,6 +51,7 @@ def load_segmenter(
     objects: Objects,
     um_per_px: float | None,
     device: Device,
+    overview: NDArray[np.uint8],
 ) -> Segmenter:
     """Load what labels nuclei.
 
@@ -64,6 +65,8 @@ def load_segmenter(
         How the foreground of a U-Net becomes nuclei.
     um_per_px
         Scale the model was trained at, where it does not say so itself: a U-Net mostly does, StarDist does not.
+    overview
+        The slide, small: StarDist goes by its darkest and brightest colours.
 
     Raises
     ------
@@ -73,7 +76,7 @@ def load_segmenter(
     if engine == "stardist":
         from spadework.nuclei.stardist import StarDistSegmenter
 
-        return StarDistSegmenter.load(model, um_per_px, device)
+        return StarDistSegmenter.load(model, um_per_px, device, overview)
     from spadework.unet.model import UNet
 
     net = UNet.load(model, select_device(device, "nuclei.device"))

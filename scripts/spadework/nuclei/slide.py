@@ -40,7 +40,7 @@ CORE_PX = 1024
 LARGEST_UM = 40.0
 # Nuclei this far outside the tissue of the overview still count: its edge is blurred, and fat is pale.
 TISSUE_MARGIN_UM = 100.0
-_OVERVIEW_PX = 1600
+OVERVIEW_PX = 1600
 _NUCLEUS_UM = 8.0
 COLUMNS = {
     "label": np.uint32,
@@ -166,7 +166,7 @@ class TissueMask:
     """Where there is tissue, or nearly, on a grid."""
 
     def __init__(self, grid: Grid, tissue: TissueModel) -> None:
-        overview = grid.image.overview(_OVERVIEW_PX)
+        overview = grid.image.overview(OVERVIEW_PX)
         stained = tissue.density(overview) > tissue.threshold
         self._scale = stained.shape[1] / grid.width, stained.shape[0] / grid.height
         um_x, um_y = grid.um_per_px / self._scale

@@ -13,13 +13,19 @@ from numpy.typing import NDArray
 from spadework.device import Device, select_device
 from spadework.errors import InputError
 
+# Those of StarDist's own examples.
+_PERCENTILES = (1.0, 99.8)
+
 
 @dataclass(frozen=True)
 class StarDistSegmenter:
     """A StarDist model, with the thresholds that are stored with it.
 
-    Pixels are divided by 255. To stretch every block to its own darkest and brightest pixels, as StarDist's examples
-    do with small images, would make a nucleus depend on what else is in its block.
+    Attributes
+    ----------
+    low, high
+        (3,) colour values that become 0 and 1: percentiles of the whole slide, as StarDist's models are used to, and
+        not of each block, which would make a nucleus depend on what else is in its block.
     """
 
     model: Any
@@ -27,10 +33,14 @@ class StarDistSegmenter:
     um_per_px: float
     context_px: int
     step_px: int
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
 
     @classmethod
-    def load(cls, folder: str | Path, um_per_px: float | None, device: Device) -> StarDistSegmenter:
-        """Read the folder of a model.
+    def load(
+        cls, folder: str | Path, um_per_px: float | None, device: Device, overview: NDArray[np.uint8]
+    ) -> StarDistSegmenter:
+        """Read the folder of a model; the overview, (h, w, 3), is that of the slide.
 
         Raises
         ------
@@ -77,16 +87,18 @@ class StarDistSegmenter:
             um_per_px,
             max(model._axes_tile_overlap("YX")),
             int(np.lcm.reduce(model._axes_div_by("YX"))),
+            *np.percentile(overview, _PERCENTILES, axis=(0, 1)).astype(np.float32),
         )
 
     def segment(self, pixels: NDArray[np.uint8], part: tuple[slice, slice]) -> NDArray[np.int32]:
         """Label a part of a block."""
         labels, _ = self.model.predict_instances(
-            pixels.astype(np.float32) / 255, axes="YXC", show_tile_progress=False
+            (pixels - self.low) / np.maximum(self.high - self.low, 1), axes="YXC", show_tile_progress=False
         )
         return np.asarray(labels, np.int32)[part]
 
     def describe(self) -> dict[str, Any]:
         """Return name and thresholds of the model."""
         prob, nms = self.model.thresholds
-        return {"engine": "stardist", "model": self.name, "prob_threshold": float(prob), "nms_threshold": float(nms)}
+        thresholds = {"prob_threshold": float(prob), "nms_threshold": float(nms)}
+        return {"engine": "stardist", "model": self.name} | thresholds | {"percentiles": list(_PERCENTILES)}
