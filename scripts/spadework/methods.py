@@ -222,9 +222,9 @@ def _nuclei(run: Mapping[str, Any], cite: _Citations) -> str:
         how = f"StarDist {cite('stardist')} (model `{segmenter['model']}`)"
     else:
         origin = segmenter["origin"]
-        source = f"{origin['source']};" if origin.get("source") else ""
-        how = f"""a U-Net {cite("unet")} trained on {_count(origin["images"]["train"], "labelled image")} ({source}
-            digest `{origin["digest"][:19]}`)"""
+        said = "; ".join(filter(None, [origin.get("source"), f"digest `{origin['digest'][:19]}`"]))
+        images = _count(origin["images"]["train"], "labelled image")
+        how = f"a U-Net {cite('unet')} trained on {images} ({said})"
     return f"""
         Nuclei were segmented in the full-resolution images, resampled to {um_per_px} µm per pixel, by {how}; objects
         smaller than {settings["min_area_um2"]:g} µm² or wider than 40 µm were left out ({sections}
