@@ -86,10 +86,20 @@ def shown_section(path, caption, category):
     return shown(path, caption, category, section="{sample}", encoder="{encoder}", result=caption.replace("_", " "))
 
 
-def comparable(wildcards):
-    """Return SCTransform's counts for the comparison; ask for R only where it is wanted."""
+def stopping(function, *arguments, **options):
+    """Call a function for whose errors the user has a message."""
     try:
-        checks.check_comparison(config, PUBLISHED, own_r=OWN_R)
+        return function(*arguments, **options)
     except SpadeworkError as error:
         raise WorkflowError(str(error)) from None
+
+
+def comparable(wildcards):
+    """Return SCTransform's counts for the comparison; ask for R only where it is wanted."""
+    stopping(checks.check_comparison, config, PUBLISHED, own_r=OWN_R)
     return f"results/{wildcards.sample}/expression/sct_counts.h5"
+
+
+def training_images(wildcards):
+    """List the images a U-Net is trained on; ask for them only where one is wanted."""
+    return stopping(targets.training_files, config)

@@ -1,14 +1,6 @@
 TRAINED_ON = pick("unet", "images", "labels", "names", "held_out", "validation", "split_by")
 
 
-def training_images(wildcards):
-    """List the images a U-Net is trained on; ask for them only where one is wanted."""
-    try:
-        return targets.training_files(config)
-    except SpadeworkError as error:
-        raise WorkflowError(str(error)) from None
-
-
 rule unet:
     """Train the U-Net of the configuration and score it (part of all only where nuclei need it)."""
     input:
