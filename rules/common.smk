@@ -69,13 +69,6 @@ pick = partial(targets.pick, config)
 mem_mb = minutes = partial(targets.growing, INPUTS)
 
 
-def all_results(wildcards):
-    """List what all sections come to."""
-    if not SAMPLES:
-        raise WorkflowError("samples: null is for `snakemake unet` alone; name a sample sheet")
-    return targets.final_outputs(SAMPLES, config)
-
-
 def shown(path, caption, category, **labels):
     """Mark a result for `snakemake --report`."""
     return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
@@ -98,8 +91,3 @@ def comparable(wildcards):
     """Return SCTransform's counts for the comparison; ask for R only where it is wanted."""
     stopping(checks.check_comparison, config, PUBLISHED, own_r=OWN_R)
     return f"results/{wildcards.sample}/expression/sct_counts.h5"
-
-
-def training_images(wildcards):
-    """List the images a U-Net is trained on; ask for them only where one is wanted."""
-    return stopping(targets.training_files, config)

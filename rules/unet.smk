@@ -10,7 +10,7 @@ rule unet:
 rule train_unet:
     """Train a U-Net on labelled images."""
     input:
-        training_images,
+        lambda w: stopping(targets.training_files, config),
     output:
         model="results/unet/model.h5",
         last="results/unet/last.h5",
@@ -40,7 +40,7 @@ rule train_unet:
 rule score_unet:
     """Score the U-Net on images it has not seen, beside what needs no network."""
     input:
-        training_images,
+        lambda w: stopping(targets.training_files, config),
         model="results/unet/model.h5",
         history="results/unet/history.csv",
     output:
