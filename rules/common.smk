@@ -42,6 +42,7 @@ try:
     checks.check_encoders(config)
     WEIGHTS = targets.weights_to_fetch(config)
     checks.check_nuclei(config)
+    checks.check_unet(config)
     checks.check_evidence(config, read_sets=workflow.is_main_process)
     checks.check_engines(config, own_r=OWN_R)
 except SpadeworkError as error:

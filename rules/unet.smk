@@ -2,7 +2,7 @@ TRAINED_ON = pick("unet", "images", "labels", "names", "held_out", "validation",
 
 
 rule unet:
-    """Train the U-Net of the configuration and score it (part of all only where nuclei need it)."""
+    """Train the U-Net of the configuration and score it (part of all where nuclei need one)."""
     input:
         targets.UNET_SCORES,
 
@@ -54,12 +54,14 @@ rule score_unet:
     params:
         data=TRAINED_ON,
         objects=config["unet"]["objects"],
+        device=config["unet"]["device"],
         dpi=config["figures"]["dpi"],
         code=code_id("score_unet.py"),
     threads: 8
     resources:
         mem_mb=mem_mb(3000, 40),
         runtime=minutes(30, 0.5),
+        gpu=1 if config["unet"]["device"] == "gpu" else 0,
     conda:
         "../envs/tensorflow.yaml"
     script:

@@ -8,6 +8,7 @@ os.environ["TF_NUM_INTRAOP_THREADS"] = str(snakemake.threads)
 os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 
 with logged(snakemake.log[0]):
+    from spadework.device import check_gpu_offer, select_device
     from spadework.figures.style import finish, resolution
     from spadework.figures.unet import examples_figure, history_figure
     from spadework.tables import read_csv, write_csv
@@ -18,9 +19,10 @@ with logged(snakemake.log[0]):
 
     i, p, out = snakemake.input, snakemake.params, snakemake.output
     sets, objects = read_sets(**p.data), Objects(**p.objects)
-    model = UNet.load(i.model)
+    check_gpu_offer(p.device, snakemake.resources.get("gpu", 0), "unet.device")
+    model = UNet.load(i.model, select_device(p.device, "unet.device"))
     found = [objects.find(model.foreground(item.pixels)) for item in sets.held_out]
-    table = evaluate(sets, found, objects.min_area_px)
+    table = evaluate(sets, found, objects)
     write_csv(table, out.scores, index_label="method")
     images = model.origin.get("source") or "images"
     with resolution(p.dpi):

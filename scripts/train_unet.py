@@ -32,6 +32,7 @@ with logged(snakemake.log[0]):
         um_per_px=p.unet["um_per_px"],
         origin=sets.describe() | {"source": p.unet["source"]},
         device=select_device(p.unet["device"], "unet.device"),
+        code=p.code,
     )
     write_csv(trained.history, out.history)
     for model, path in ((trained.last, out.last), (trained.best, out.model)):

@@ -19,7 +19,7 @@ CONDA_NAMES = {"igraph": "python-igraph", "matplotlib": "matplotlib-base", "open
 
 def optional() -> set[str]:
     """Name modules that only few have: another backend of Keras, another engine for nuclei."""
-    return {"torch", "stardist"}
+    return {"torch", "jax", "stardist"}
 
 
 def conda_name(distribution: str) -> str:

@@ -234,6 +234,15 @@ def check_nuclei(config: dict[str, Any]) -> None:
             expected="the folder of a StarDist model, and the µm per pixel of the images it was trained on",
             remedy="set nuclei.model and nuclei.um_per_px, or nuclei.engine: unet",
         )
+    unet = config["unet"]
+    if engine == "unet" and not model and not (nuclei["um_per_px"] or unet["um_per_px"]):
+        raise InputError(
+            "config",
+            None,
+            found="unet.um_per_px: null",
+            expected="µm per pixel of the images that the U-Net is trained on, to bring slides to it",
+            remedy="set unet.um_per_px; 8 µm is a usual width of a nucleus",
+        )
     kind = "folder" if engine == "stardist" else "file"
     if engine and model and not (Path(model).is_dir() if kind == "folder" else Path(model).is_file()):
         raise InputError(
@@ -242,6 +251,35 @@ def check_nuclei(config: dict[str, Any]) -> None:
             found=f"no such {kind}",
             expected=f"the {kind} of a {'StarDist' if engine == 'stardist' else 'U-Net'} model",
             remedy="correct nuclei.model",
+        )
+
+
+def check_unet(config: dict[str, Any]) -> None:
+    """Check that the settings of the U-Net go together.
+
+    Raises
+    ------
+    InputError
+        If they do not.
+    """
+    unet = config["unet"]
+    training, objects = unet["training"], unet["objects"]
+    if (training["schedule"] == "plateau" or training["stop_after"]) and not unet["validation"]:
+        key = "stop_after" if training["stop_after"] else "schedule"
+        raise InputError(
+            "config",
+            None,
+            found=f"unet.training.{key}: {training[key]} with unet.validation: 0",
+            expected="images to see by when the loss no longer improves",
+            remedy="set unet.validation: 0.2, say, or unet.training.schedule: cosine and stop_after: 0",
+        )
+    if objects["threshold"] > objects["core"]:
+        raise InputError(
+            "config",
+            None,
+            found=f"unet.objects.threshold: {objects['threshold']} and core: {objects['core']}",
+            expected="a threshold that is not above the core's: objects are cores and what is around them",
+            remedy="lower unet.objects.threshold, or raise core",
         )
 
 

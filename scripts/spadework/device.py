@@ -31,6 +31,10 @@ def select_device(device: Device, key: str = "encoder.device") -> str:
         import torch
 
         present = torch.cuda.is_available()
+    elif backend == "jax":
+        import jax
+
+        present = any(found.platform == "gpu" for found in jax.devices())
     else:
         import tensorflow as tf
 

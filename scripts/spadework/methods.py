@@ -226,10 +226,11 @@ def _nuclei(run: Mapping[str, Any], cite: _Citations) -> str:
         images = _count(origin["images"]["train"], "labelled image")
         how = f"a U-Net {cite('unet')} trained on {images} ({said})"
     return f"""
-        Nuclei were segmented in the full-resolution images, resampled to {um_per_px} µm per pixel, by {how}; objects
-        smaller than {settings["min_area_um2"]:g} µm² or wider than 40 µm were left out ({sections}
-        nuclei{_each(found)}). Number, density, area, eccentricity, haematoxylin (by colour deconvolution
-        {cite("ruifrok")}) and distance to the nearest other nucleus were averaged per spot."""
+        Nuclei were segmented in the {_list(dict.fromkeys(_IMAGES[section["image"]] for section in found), "or")}
+        images, resampled to {um_per_px} µm per pixel, by {how}; objects smaller than {settings["min_area_um2"]:g} µm²
+        or wider than {found[0]["largest_um"]:g} µm were left out ({sections} nuclei{_each(found)}). Nuclei were
+        counted per spot, and their area, eccentricity, haematoxylin (by colour deconvolution {cite("ruifrok")}) and
+        distance to the nearest other nucleus averaged."""
 
 
 def _latents(run: Mapping[str, Any], cite: _Citations) -> str:

@@ -143,7 +143,7 @@ def all_inputs(samples: dict[str, Sample], config: dict[str, Any], registry: Reg
 
 
 def training_files(config: dict[str, Any]) -> list[str]:
-    """List the files a U-Net is trained on; of images with a folder of masks each, the images alone.
+    """List the files a U-Net is trained on, so that Snakemake sees when one changes.
 
     Raises
     ------
@@ -161,11 +161,17 @@ def training_files(config: dict[str, Any]) -> list[str]:
                 expected="labelled images to train a U-Net on",
                 remedy=f"name a folder or a TIFF stack as unet.{key}, or a trained model as nuclei.model",
             )
+    # Of a folder per image, with hundreds of masks each, the folders of masks stand for these.
+    by_image = paths["images"].resolve() == paths["labels"].resolve()
     found: list[Path] = []
     for path in dict.fromkeys(paths.values()):
-        inside = sorted(f for f in path.rglob("*") if f.is_file() and f.parent.name != "masks")
-        found += inside if path.is_dir() else [path]
-    return [str(path) for path in found]
+        if path.is_file():
+            found.append(path)
+        elif by_image:
+            found += [p for p in path.glob("*/*") if p.name == "masks"] + [p for p in path.glob("*/images/*")]
+        else:
+            found += [p for p in path.iterdir() if p.is_file()]
+    return sorted(str(path) for path in found if not path.name.startswith("."))
 
 
 def benchmark_patterns(
@@ -238,6 +244,8 @@ def comparable_config(config: dict[str, Any]) -> dict[str, Any]:
     kept["encoder"] = {key: value for key, value in config["encoder"].items() if key != "mirror"}
     kept["encoder"]["weights"] = Path(config["encoder"]["weights"]).name
     kept["nuclei"] = config["nuclei"] | {"model": Path(nuclei_model(config)).name}
+    unet = config["unet"]
+    kept["unet"] = unet | {key: unet[key] and Path(unet[key]).name for key in ("images", "labels", "names")}
     kept["terms"] = config["terms"] | {"gene_sets": [Path(path).name for path in config["terms"]["gene_sets"]]}
     return kept
 
@@ -315,8 +323,10 @@ def result_parameters(config: dict[str, Any]) -> dict[str, Any]:
         key: value
         for key, value in config.items()
         if key not in ("samples", "datasets", "calibration", "terms", "stability", "figures")
-        and (key != "nuclei" or value["engine"])
+        and (key not in ("nuclei", "unet") or config["nuclei"]["engine"])
     }
+    if "unet" in kept and not trains_unet(config):
+        kept["unet"] = {"objects": config["unet"]["objects"]}
     kept["encoder"] = {key: value for key, value in config["encoder"].items() if key != "mirror"}
     return kept
 

@@ -219,7 +219,7 @@ def test_sentences_are_whole() -> None:
     assert not re.search(r"  |\s[.,;:)]|\(\s|\.\.|None|\{|\}", text)
 
 
-NUCLEI = {"um_per_px": [0.43, 0.43], "nuclei": 36381}
+NUCLEI = {"um_per_px": [0.43, 0.43], "nuclei": 36381, "image": "fullres", "largest_um": 40.0}
 
 
 def test_nuclei_are_named_where_they_were_found():

@@ -16,6 +16,7 @@ from spadework.errors import InputError
 from spadework.nuclei.engines import UNetSegmenter, load_segmenter
 from spadework.unet.objects import Objects, cut_at_waists
 
+WHOLE = (slice(0, None), slice(0, None))
 SETTINGS = {"objects": Objects(), "um_per_px": 0.5, "device": "cpu"}
 
 
@@ -27,11 +28,11 @@ def discs(*where: tuple[int, int, int], shape=(80, 120)) -> np.ndarray:
 
 
 def segment(mask: np.ndarray, **objects) -> np.ndarray:
-    def foreground(pixels: np.ndarray) -> np.ndarray:
-        return np.where(mask, 0.6, 0.4).astype(np.float32)
+    def foreground(pixels: np.ndarray, part: tuple[slice, slice]) -> np.ndarray:
+        return np.where(mask, 0.6, 0.4).astype(np.float32)[part]
 
-    segmenter = UNetSegmenter(foreground, 0.5, 20, 8, Objects(min_area_px=1, **objects))
-    return segmenter.segment(np.zeros((*mask.shape, 3), np.uint8))
+    segmenter = UNetSegmenter(foreground, 0.5, 20, 8, Objects(**{"core": 0.5, "min_area_px": 1} | objects))
+    return segmenter.segment(np.zeros((*mask.shape, 3), np.uint8), WHOLE)
 
 
 def test_foreground_that_touches_by_an_edge_is_one_nucleus_and_by_a_corner_two():
@@ -78,7 +79,7 @@ def test_stardist_is_asked_through_its_own_package(stardist):
     assert (segmenter.um_per_px, segmenter.context_px, segmenter.step_px) == (0.5, 2, 8)
     pixels = np.full((40, 50, 3), 255, np.uint8)
     pixels[10:20, 10:20] = pixels[10:20, 30:40] = 60
-    labels = segmenter.segment(pixels)
+    labels = segmenter.segment(pixels, WHOLE)
     assert labels.dtype == np.int32
     assert labels.max() == 2
     assert segmenter.describe() == {
@@ -112,7 +113,7 @@ def test_without_stardist_the_message_says_how_to_get_it(tmp_path, monkeypatch):
 
 def fake_unet(monkeypatch, **net) -> None:
     module = ModuleType("spadework.unet.model")
-    architecture = SimpleNamespace(padding="valid", context=24, margin=20, step=8)
+    architecture = SimpleNamespace(channels=3, padding="valid", context=24, margin=20, step=8)
     made = SimpleNamespace(architecture=architecture, origin={"seed": 0}, foreground=None, um_per_px=0.4)
     made.__dict__.update(net)
     module.UNet = SimpleNamespace(load=lambda path, device: made)
@@ -122,9 +123,16 @@ def fake_unet(monkeypatch, **net) -> None:
 
 def test_a_unet_says_its_scale_and_surroundings_itself(monkeypatch):
     fake_unet(monkeypatch)
-    segmenter = load_segmenter("unet", "model.h5", **SETTINGS)
+    unset = SETTINGS | {"um_per_px": None}
+    segmenter = load_segmenter("unet", "model.h5", **unset)
     assert (segmenter.um_per_px, segmenter.context_px, segmenter.step_px) == (0.4, 20, 8)
-    fake_unet(monkeypatch, um_per_px=None)
     assert load_segmenter("unet", "model.h5", **SETTINGS).um_per_px == 0.5
+    fake_unet(monkeypatch, um_per_px=None)
     with pytest.raises(InputError, match=r"set nuclei\.um_per_px"):
-        load_segmenter("unet", "model.h5", **SETTINGS | {"um_per_px": None})
+        load_segmenter("unet", "model.h5", **unset)
+
+
+def test_a_unet_of_grey_images_is_refused(monkeypatch):
+    fake_unet(monkeypatch, architecture=SimpleNamespace(channels=1))
+    with pytest.raises(InputError, match="trained on grey images"):
+        load_segmenter("unet", "model.h5", **SETTINGS)

@@ -34,7 +34,7 @@ def encoder_rules() -> set[str]:
 
 
 def network_rules() -> set[str]:
-    return encoder_rules() | {"segment_nuclei", "train_unet"}
+    return encoder_rules() | {"segment_nuclei", "train_unet", "score_unet"}
 
 
 def section_rules() -> set[str]:

@@ -118,7 +118,7 @@ def test_the_history_marks_the_best_epoch(tmp_path):
     losses, rates = page.axes
     assert [text.get_text() for text in losses.get_legend().get_texts()] == [
         "training images",
-        "held-out images",
+        "validation images",
         "best: 0.21 in epoch 4",
     ]
     assert [list(line.get_xdata()) for line in losses.lines] == [[1, 2, 3, 4, 5, 6], [2, 4, 6], [4]]

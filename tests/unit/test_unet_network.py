@@ -64,10 +64,23 @@ def test_tiles_give_exactly_the_whole_image(padding, up, depth):
     a = Architecture(depth=depth, width=2, padding=padding, up=up)
     model = UNet(a, build(a))
     pixels = np.random.default_rng(0).integers(0, 256, (75, 98, 3), dtype=np.uint8)
-    whole = model.foreground(pixels, 1000)
+    n = a.input_px(-(-98 // a.step) * a.step)
+    edge = a.context if padding == "same" else a.margin
+    around = np.pad(pixels, ((edge, n - edge - 75), (edge, n - edge - 98), (0, 0)), mode="reflect")[None]
+    logits = np.asarray(model._logits(around[0]))[
+        edge if padding == "same" else 0 :, edge if padding == "same" else 0 :
+    ]
+    whole = 1 / (1 + np.exp(logits[:75, :98, 0].astype(np.float64) - logits[:75, :98, 1]))
     assert whole.std() > 1e-3
+    np.testing.assert_allclose(model.foreground(pixels, 1000), whole, atol=1e-6)
+    whole = model.foreground(pixels, 1000)
     for tile in (1, 16, 40, 75):
         assert np.abs(model.foreground(pixels, tile) - whole).max() <= (0.0 if padding == "valid" else 1e-6)
+    # a part is what the whole has there, if it brings its surroundings along
+    around = a.context + a.step
+    large = np.random.default_rng(1).integers(0, 256, (2 * around + 40, 2 * around + 50, 3), dtype=np.uint8)
+    part = slice(around + 3, around + 40), slice(around + 1, around + 49)
+    assert np.abs(model.foreground(large, part=part) - model.foreground(large)[part]).max() <= 1e-6
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 200, 3), (97, 61, 3)])

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from skimage.measure import label
 
 from spadework.unet.baselines import Threshold, baselines, tune
 from spadework.unet.data import LabelledImage, read_labelled, split
+from spadework.unet.objects import Objects
 from spadework.unet.scores import (
     ObjectCounts,
-    components,
     count_pixels,
     match_objects,
     rand_error,
@@ -25,6 +26,7 @@ from spadework.unet.scores import (
     score_table,
 )
 
+SIMPLE = Objects(min_area_px=10, fill_holes=False)
 SMALL = arrays(np.int32, (5, 6), elements=st.integers(0, 3))
 # Numbers of any size, with gaps: nothing may depend on them.
 NUMBERS = st.lists(st.integers(1, 2**31 - 1), min_size=3, max_size=3, unique=True)
@@ -102,17 +104,6 @@ def test_merged_neighbours_cost_objects_but_no_pixels():
     assert (perfect["object_f1"], perfect["rand_error"], perfect["objects_matched"]) == (1, 0, 2)
 
 
-def test_components_touch_at_edges_and_small_ones_are_dropped():
-    foreground = np.zeros((8, 8), bool)
-    foreground[0, 0] = foreground[2:4, 2:4] = foreground[4:7, 4:7] = True
-    labels = components(foreground, 4)
-    assert labels.max() == 2
-    assert (np.unique(labels[2:4, 2:4]), np.unique(labels[4:7, 4:7])) == ([1], [2])
-    assert labels[0, 0] == 0
-    assert components(foreground).max() == 3
-    assert components(foreground, 10).max() == 0
-
-
 def test_what_is_not_defined_is_nan_and_says_nothing_else():
     empty, full = np.zeros((4, 4), int), np.ones((4, 4), int)
     with warnings.catch_warnings():
@@ -147,22 +138,22 @@ def blobs(seed: int, bright: bool, colour: bool = False) -> LabelledImage:
     inside = np.any([(y - a) ** 2 + (x - b) ** 2 < 64 for a, b in centres], axis=0)
     values = rng.integers(40, 120) + (30 if bright else -30) * inside + rng.normal(0, 25, inside.shape)
     pixels = np.clip(values, 0, 255).astype(np.uint8)[..., None]
-    return LabelledImage(f"{seed}", np.repeat(pixels, 3, axis=2) if colour else pixels, components(inside))
+    return LabelledImage(f"{seed}", np.repeat(pixels, 3, axis=2) if colour else pixels, label(inside, connectivity=1))
 
 
 @pytest.mark.parametrize("bright", [True, False])
 @pytest.mark.parametrize("criterion", ["object_f1", "background_iou", "pixel_error"])
 def test_tuning_finds_the_side_and_the_blur(bright, criterion):
-    found = tune([blobs(seed, bright) for seed in range(4)], 10, [criterion])[criterion]
+    found = tune([blobs(seed, bright) for seed in range(4)], SIMPLE, [criterion])[criterion]
     assert found.above is bright
     assert found.sigma >= 1
     held = [blobs(seed, bright) for seed in range(4, 8)]
-    assert score([item.labels for item in held], [found.segment(item, 10) for item in held])["object_f1"] > 0.9
+    assert score([item.labels for item in held], [found.segment(item, SIMPLE) for item in held])["object_f1"] > 0.9
 
 
 def test_baselines_are_scored_on_images_that_were_not_tuned_on_except_one_that_says_so():
     dark, bright = [blobs(seed, False) for seed in range(3)], [blobs(seed, True) for seed in range(3)]
-    methods = baselines(dark, bright, 10, ["object_f1", "pixel_error"])
+    methods = baselines(dark, bright, SIMPLE, ["object_f1", "pixel_error"])
     assert list(methods) == [
         "all foreground",
         "all background",
@@ -185,9 +176,9 @@ def test_colour_images_are_thresholded_by_haematoxylin_too():
     blue, pink = np.array([70, 50, 130]), np.array([230, 130, 180])
     pixels = np.where(items[0].labels[..., None] > 0, blue, pink).astype(np.uint8)
     stained = LabelledImage("stained", pixels, items[0].labels)
-    labels = Threshold("haematoxylin", above=True).segment(stained, 10)
+    labels = Threshold("haematoxylin", above=True).segment(stained, SIMPLE)
     assert counted(stained.labels, labels) == ObjectCounts(4, 4, 4)
-    assert "Otsu on haematoxylin" in baselines(items, items, 10, ["background_iou"])
+    assert "Otsu on haematoxylin" in baselines(items, items, SIMPLE, ["background_iou"])
 
 
 @pytest.mark.shared
@@ -205,6 +196,6 @@ def test_otsu_on_haematoxylin_scores_as_known(shared_data):
     items = read_labelled(shared_data / "dsb2018_nuclei/image", shared_data / "dsb2018_nuclei/label")
     _, held = split(items, 0.25, "image")
     otsu = Threshold("haematoxylin", above=True)
-    scores = score([item.labels for item in held], [otsu.segment(item, 30) for item in held])
+    scores = score([item.labels for item in held], [otsu.segment(item, Objects(fill_holes=False)) for item in held])
     assert scores["object_f1"] == pytest.approx(0.477, abs=0.005)
     assert scores["dice"] == pytest.approx(0.822, abs=0.005)

@@ -4,11 +4,13 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -21,7 +23,8 @@ from spadework.unet.objects import Objects
 from spadework.unet.training import Crops, Recipe, crop_sizes, train
 from spadework.unet.weight_map import part_touching, two_nearest, weight_map
 
-PLAIN = Augmentation(elastic_px=0, rotate=False, flip=False)
+ROOT = Path(__file__).parents[2]
+PLAIN = Augmentation(elastic_px=0, rotate=False, flip=False, stain=0, brightness=0)
 TINY = Architecture(channels=1, depth=1, width=2, padding="same", dropout=0.2, batch_norm=True)
 SHORT = Recipe(crop_px=16, batch_size=2, steps_per_epoch=3, epochs=4, augmentation=PLAIN)
 
@@ -127,7 +130,9 @@ def test_image_and_mask_move_together(seed):
     y, x = np.mgrid[:90, :110]
     inside = (np.hypot(y - 45, x - 50) < 25) | (np.abs(x - 90) < 6)
     image = LabelledImage("a", (inside[..., None] * np.uint8(200)), inside.astype(np.int32))
-    recipe = Recipe(crop_px=64, w0=0, gap_px=0, augmentation=Augmentation(elastic_px=10, scale=1.3))
+    recipe = Recipe(
+        crop_px=64, w0=0, gap_px=0, augmentation=Augmentation(elastic_px=10, scale=1.3, stain=0, brightness=0)
+    )
     pixels, target, _ = Crops([image], Architecture(channels=1, depth=2, padding="same"), recipe, seed).random(0, 0)
     assert set(np.unique(target)) <= {0, 1}
     assert target.any()
@@ -151,15 +156,15 @@ def test_crops_of_a_valid_network_are_seen_with_their_surroundings():
 @pytest.mark.parametrize("shape", [(16, 16), (50, 33), (9, 70)])
 def test_regular_crops_cover_every_image(shape):
     labels = np.ones(shape, np.int32)
-    image = LabelledImage("a", np.arange(np.prod(shape), dtype=np.uint32).astype(np.uint8).reshape(*shape, 1), labels)
-    crops = Crops([image], TINY, SHORT, 0)
-    seen = np.zeros(shape, bool)
-    for pixels, target, _ in crops.regular():
+    corners = np.zeros(shape, np.uint8)
+    corners[[0, 0, -1, -1], [0, -1, 0, -1]] = 1, 2, 3, 4
+    corners[shape[0] // 2, shape[1] // 2] = 5
+    image = LabelledImage("a", corners[..., None], labels)
+    seen = set()
+    for pixels, target, _ in Crops([image], TINY, SHORT, 0).regular():
         assert pixels.shape[1:3] == target.shape[1:] == (16, 16)
-    for y in training._starts(shape[0], 16):
-        for x in training._starts(shape[1], 16):
-            seen[y : y + 16, x : x + 16] = True
-    assert seen.all()
+        seen |= set(pixels.ravel())
+    assert seen == set(image.pixels.ravel())
 
 
 def some_images(n=3, size=32):
@@ -245,12 +250,10 @@ def test_the_rate_falls_after_epochs_without_improvement_of_the_validation_loss(
 def test_training_ends_early_and_keeps_the_best_epoch(tmp_path, monkeypatch):
     following = iter([1.0, 0.5, 0.7, 0.6, 0.4])
     after = []
-    real = training._validate
     monkeypatch.setattr(training, "_validate", lambda n, h: after.append(n.get_weights()) or next(following))
     images = some_images()
     recipe = replace(SHORT, epochs=5, stop_after=2)
     trained = train(images[:2], images[2:], TINY, recipe, state=tmp_path / "state.h5", seed=0)
-    assert real is not None
     assert len(trained.history) == 4
     assert all(np.array_equal(a, b) for a, b in zip(trained.best.network.get_weights(), after[1], strict=True))
     assert all(np.array_equal(a, b) for a, b in zip(trained.last.network.get_weights(), after[3], strict=True))
@@ -315,7 +318,7 @@ def test_optimizers_take_their_settings(optimizer):
 def test_a_pixel_above_the_threshold_is_foreground():
     probability = np.full((9, 9), 0.2)
     probability[2:7, 2:7] = 0.55
-    assert (Objects(min_area_px=1).find(probability) > 0).sum() == 25
+    assert (Objects(core=0.5, min_area_px=1).find(probability) > 0).sum() == 25
     assert not Objects(core=0.6, min_area_px=1).find(probability).any()
 
 
@@ -338,7 +341,7 @@ def test_objects_have_no_holes_but_others_may_lie_in_them():
     probability[2:18, 2:18] = 1
     probability[5:15, 5:15] = 0
     probability[8:11, 8:11] = 1
-    labels = Objects(min_area_px=1).find(probability)
+    labels = Objects(core=0.5, min_area_px=1).find(probability)
     assert (labels[2:18, 2:18] > 0).all()
     assert (labels == 2).sum() == 9
 
@@ -346,5 +349,14 @@ def test_objects_have_no_holes_but_others_may_lie_in_them():
 def test_watershed_cuts_at_a_waist():
     y, x = np.mgrid[:40, :60]
     two = (np.hypot(y - 20, x - 20) < 11) | (np.hypot(y - 20, x - 38) < 11)
-    assert Objects().find(two.astype(float)).max() == 1
+    assert Objects(core=0.5).find(two.astype(float)).max() == 1
     assert Objects(watershed=True).find(two.astype(float)).max() == 2
+
+
+def test_the_defaults_are_those_of_the_configuration():
+    unet = yaml.safe_load((ROOT / "config/config.yaml").read_text())["unet"]
+    assert asdict(Objects()) == unet["objects"]
+    assert asdict(Augmentation()) == unet["augmentation"]
+    recipe = asdict(Recipe())
+    assert recipe.pop("augmentation") == unet["augmentation"]
+    assert recipe == unet["touching"] | unet["training"]

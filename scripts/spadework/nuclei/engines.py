@@ -23,21 +23,21 @@ class UNetSegmenter:
     Attributes
     ----------
     foreground
-        (h, w, 3) uint8 to (h, w) float32.
+        As :meth:`spadework.unet.model.UNet.foreground`.
     objects
         How probabilities become nuclei.
     """
 
-    foreground: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    foreground: Callable[..., NDArray[np.float32]]
     um_per_px: float
     context_px: int
     step_px: int
     objects: Objects = field(default_factory=Objects)
     origin: dict[str, Any] = field(default_factory=dict)
 
-    def segment(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Label a block, (h, w, 3) to (h, w)."""
-        return self.objects.find(self.foreground(pixels))
+    def segment(self, pixels: NDArray[np.uint8], part: tuple[slice, slice]) -> NDArray[np.int32]:
+        """Label a part of a block."""
+        return self.objects.find(self.foreground(pixels, part=part))
 
     def describe(self) -> dict[str, Any]:
         """Return the settings, and where the network is from."""
@@ -77,7 +77,15 @@ def load_segmenter(
     from spadework.unet.model import UNet
 
     net = UNet.load(model, select_device(device, "nuclei.device"))
-    scale = net.um_per_px or um_per_px
+    if net.architecture.channels != 3:
+        raise InputError(
+            "config",
+            model,
+            found="a U-Net trained on grey images",
+            expected="one trained on RGB images of H&E",
+            remedy="correct nuclei.model, or unet.images",
+        )
+    scale = um_per_px or net.um_per_px
     if not scale:
         raise InputError(
             "config",

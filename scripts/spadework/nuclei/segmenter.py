@@ -26,8 +26,14 @@ class Segmenter(Protocol):
         """Blocks whose corners differ by multiples of this get the same labels where they overlap."""
         ...
 
-    def segment(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Label a block, context included: (h, w, 3) to (h, w), 0 for background."""
+    def segment(self, pixels: NDArray[np.uint8], part: tuple[slice, slice]) -> NDArray[np.int32]:
+        """Label some rows and columns of a block, the others being their context.
+
+        Returns
+        -------
+        numpy.ndarray
+            (rows, columns), 0 for background. Objects end where the part does: beyond may be but a mirror image.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -135,6 +135,13 @@ class Block:
     window_x: Span
     window_y: Span
 
+    @property
+    def part(self) -> tuple[slice, slice]:
+        """Rows and columns of the window that are seen."""
+        (y0, y1), (x0, x1) = self.seen_y, self.seen_x
+        top, left = self.window_y[0], self.window_x[0]
+        return slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
+
 
 def blocks(grid: Grid, segmenter: Segmenter, core_px: int, halo_px: int) -> Iterator[Block]:
     """Cut the grid into blocks, row by row."""
@@ -243,11 +250,11 @@ def label_slide(
     with label_store(Path(path), grid.width, grid.height) as store:
         for block in tqdm(on_tissue, "nuclei", mininterval=5, ascii=True, unit="block"):
             pixels = grid.read(block.window_x, block.window_y)
-            labels = _inner(segmenter.segment(pixels), block)
+            labels = segmenter.segment(pixels, block.part)
             labels, table = _owned(labels, block, grid, mask, min_area_um2, halo, left_out)
             if not len(table):
                 continue
-            table["haematoxylin"] = _haematoxylin(_inner(pixels, block), labels, tissue)
+            table["haematoxylin"] = _haematoxylin(pixels[block.part], labels, tissue)
             found.append(table)
             _write(store, block, labels, n)
             n += len(table)
@@ -264,6 +271,7 @@ def label_slide(
     nuclei = _in_full_resolution(table.iloc[order], grid, scaled)
     nuclei.attrs = {
         "nuclei": len(nuclei),
+        "largest_um": LARGEST_UM,
         "segmenter": segmenter.describe(),
         "um_per_px": [float(um) for um in grid.um_per_px],
         "image": scaled.source,
@@ -271,13 +279,6 @@ def label_slide(
         "left_out": {"too_small": left_out["too_small"], "too_large_um2": clumps_um2},
     }
     return nuclei
-
-
-def _inner(window: NDArray[Any], block: Block) -> NDArray[Any]:
-    """Cut what is seen of a block out of its window."""
-    (y0, y1), (x0, x1) = block.seen_y, block.seen_x
-    top, left = block.window_y[0], block.window_x[0]
-    return window[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
 def _owned(

@@ -79,12 +79,12 @@ class StarDistSegmenter:
             int(np.lcm.reduce(model._axes_div_by("YX"))),
         )
 
-    def segment(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Label a block, (h, w, 3) to (h, w)."""
+    def segment(self, pixels: NDArray[np.uint8], part: tuple[slice, slice]) -> NDArray[np.int32]:
+        """Label a part of a block."""
         labels, _ = self.model.predict_instances(
             pixels.astype(np.float32) / 255, axes="YXC", show_tile_progress=False
         )
-        return np.asarray(labels, np.int32)
+        return np.asarray(labels, np.int32)[part]
 
     def describe(self) -> dict[str, Any]:
         """Return name and thresholds of the model."""

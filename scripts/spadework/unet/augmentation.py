@@ -36,8 +36,8 @@ class Augmentation:
     rotate: bool = True
     flip: bool = True
     scale: float = 1.0
-    stain: float = 0.0
-    brightness: float = 0.0
+    stain: float = 0.1
+    brightness: float = 0.05
     blur_px: float = 0.0
 
 

@@ -15,7 +15,8 @@ from skimage.color import rgb2hed
 from skimage.filters import threshold_otsu
 
 from spadework.unet.data import LabelledImage
-from spadework.unet.scores import components, count_pixels, match_objects, total
+from spadework.unet.objects import Objects
+from spadework.unet.scores import count_pixels, match_objects, total
 
 log = logging.getLogger("spadework")
 
@@ -50,21 +51,21 @@ class Threshold:
         side = "above" if self.above else "below"
         return f"{self.channel}, sigma {self.sigma:g} px, {side} Otsu's threshold {self.offset:+.2f} SD"
 
-    def segment(self, item: LabelledImage, min_area: int) -> NDArray[np.int32]:
+    def segment(self, item: LabelledImage, objects: Objects) -> NDArray[np.int32]:
         """Label the objects of an image."""
-        return self._label(*_blurred(item, self.channel, self.sigma), min_area)
+        return self._label(*_blurred(item, self.channel, self.sigma), objects)
 
-    def _label(self, image: NDArray[np.float32], otsu: float, sd: float, min_area: int) -> NDArray[np.int32]:
+    def _label(self, image: NDArray[np.float32], otsu: float, sd: float, objects: Objects) -> NDArray[np.int32]:
         level = otsu + self.offset * sd
-        return components(image > level if self.above else image < level, min_area)
+        return objects.find((image > level if self.above else image < level).astype(np.float32))
 
 
 def baselines(
-    train: list[LabelledImage], held: list[LabelledImage], min_area: int, criteria: Sequence[Criterion]
+    train: list[LabelledImage], held: list[LabelledImage], objects: Objects, criteria: Sequence[Criterion]
 ) -> dict[str, list[NDArray[np.int32]]]:
     """Segment the images held out in every way that needs no network.
 
-    Objects are 4-connected components of at least ``min_area`` px.
+    Objects are found as the network's are: what is above a threshold has probability 1.
 
     Parameters
     ----------
@@ -86,26 +87,26 @@ def baselines(
     for channel in _channels(held):
         # Nuclei hold haematoxylin; whether objects are dark or bright is for the training images to say.
         sides = [True] if channel == "haematoxylin" else [True, False]
-        best = _best(train, [Threshold(channel, above) for above in sides], min_area, criteria[:1])
+        best = _best(train, [Threshold(channel, above) for above in sides], objects, criteria[:1])
         thresholds[f"Otsu on {channel}"] = best[criteria[0]]
     for images, where in ((train, "training images"), (held, "held-out images (unfair)")):
-        for criterion, threshold in tune(images, min_area, criteria).items():
+        for criterion, threshold in tune(images, objects, criteria).items():
             thresholds[f"blur and threshold, {criterion} tuned on {where}"] = threshold
     for name, threshold in thresholds.items():
         log.info("%s: %s", name, threshold)
-        methods[name] = [threshold.segment(item, min_area) for item in held]
+        methods[name] = [threshold.segment(item, objects) for item in held]
     return methods
 
 
-def tune(items: list[LabelledImage], min_area: int, criteria: Sequence[Criterion]) -> dict[Criterion, Threshold]:
+def tune(items: list[LabelledImage], objects: Objects, criteria: Sequence[Criterion]) -> dict[Criterion, Threshold]:
     """Find the channel, side, blur and level that score best on these images, for each criterion by itself."""
     tried = itertools.product(_channels(items), _SIGMAS, (True, False), _OFFSETS)
     settings = [Threshold(channel, above, sigma, float(offset)) for channel, sigma, above, offset in tried]
-    return _best(items, settings, min_area, criteria)
+    return _best(items, settings, objects, criteria)
 
 
 def _best(
-    items: list[LabelledImage], settings: list[Threshold], min_area: int, criteria: Sequence[Criterion]
+    items: list[LabelledImage], settings: list[Threshold], objects: Objects, criteria: Sequence[Criterion]
 ) -> dict[Criterion, Threshold]:
     """Return for each criterion the first of those settings that score best; like images are next to each other."""
     true = [item.labels for item in items]
@@ -113,7 +114,7 @@ def _best(
     for (channel, sigma), group in itertools.groupby(settings, lambda s: (s.channel, s.sigma)):
         images = [_blurred(item, channel, sigma) for item in items]
         for threshold in group:
-            predicted = [threshold._label(*image, min_area) for image in images]
+            predicted = [threshold._label(*image, objects) for image in images]
             for criterion in criteria:
                 if criterion == "object_f1":
                     each = [match_objects(t, p)[-1] for t, p in zip(true, predicted, strict=True)]

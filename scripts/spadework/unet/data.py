@@ -20,6 +20,7 @@ from spadework.images import open_image, read_planes, read_stack
 # What error messages call the data.
 _SAMPLE = "training data"
 _SUFFIXES = (*TIFF_SUFFIXES, ".png", ".jpg", ".jpeg")
+_DARK = 32  # of 255
 _LISTED = 5  # names in an error message
 
 
@@ -138,7 +139,8 @@ def read_labelled(images: str | Path, labels: str | Path, names: str | Path | No
             remedy="give images and labels in the same form",
         )
     # every name begins with nothing
-    starts = tuple(Path(names).read_text(encoding="utf-8").split()) if names else ("",)
+    lines = Path(names).read_text(encoding="utf-8").splitlines() if names else []
+    starts = tuple(filter(None, map(str.strip, lines))) if names else ("",)
     if images.is_file():
         pairs = _stacks(images, labels, starts)
     elif _is_folder_per_image(images) and images.resolve() == labels.resolve():
@@ -163,6 +165,15 @@ def read_labelled(images: str | Path, labels: str | Path, names: str | Path | No
                 expected="a mask as large as its image",
                 remedy="export the mask at the size of the image, without interpolation",
             )
+    brightest = max(int(pixels.max()) for _, pixels, _ in pairs)
+    if brightest < _DARK:
+        raise InputError(
+            _SAMPLE,
+            images,
+            found=f"images that are nearly black: no pixel is brighter than {brightest} of 255",
+            expected="the full range of 8 or 16 bit",
+            remedy="stretch the images (12 bit in files of 16 bit: multiply by 16)",
+        )
     objects = _objects([mask for _, _, mask in pairs], labels)
     grey = all((pixels == pixels[..., :1]).all() for _, pixels, _ in pairs)
     return [
@@ -182,7 +193,7 @@ def split(
         Share of the images that is held out.
     by
         ``block`` holds out the last images together, for serial sections, where neighbours look alike; ``image``
-        every k-th image, k being 1 / ``held_out``, rounded.
+        single ones, evenly spread: of a quarter, every fourth.
     path
         Where the images are from, for messages.
 
@@ -197,8 +208,8 @@ def split(
         first = n - round(held_out * n)
         held = items[max(first, 0) :]
     else:
-        every = max(1, round(1 / held_out)) if held_out > 0 else n + 1
-        held = items[every - 1 :: every]
+        # as evenly as possible: of a quarter, every fourth
+        held = [item for k, item in enumerate(items) if int((k + 1) * held_out + 1e-9) > int(k * held_out + 1e-9)]
     names = {item.name for item in held}
     train = [item for item in items if item.name not in names]
     if not train or not held:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from spadework.errors import InputError
 from spadework.patches import reflect
@@ -45,7 +45,9 @@ class UNet:
     device: str = "cpu:0"
     _by_size: dict[int, keras.Model] = field(default_factory=dict, repr=False)
 
-    def foreground(self, pixels: NDArray[np.uint8], tile_px: int = 512) -> NDArray[np.float32]:
+    def foreground(
+        self, pixels: NDArray[np.uint8], tile_px: int = 640, part: tuple[slice, slice] | None = None
+    ) -> NDArray[np.float32]:
         """Return the probability of foreground at every pixel of an image, by overlapping tiles (ibid., figure 2).
 
         The image is mirrored at its borders. The result is that of the whole image in one piece, whatever the tiles.
@@ -55,12 +57,14 @@ class UNet:
         pixels
             (h, w, channels) uint8.
         tile_px
-            Edge of the part of a tile that is kept; rounded to what the network can do.
+            Edge of the part of a tile that is kept, at most; less where tiles of one size then fit better.
+        part
+            Rows and columns that are wanted; all, if not given. The others are looked at as their surroundings.
 
         Returns
         -------
         numpy.ndarray
-            (h, w) float32.
+            (h, w) float32, of the part that is wanted.
 
         Raises
         ------
@@ -70,17 +74,22 @@ class UNet:
         a = self.architecture
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != a.channels:
             raise ValueError(f"pixels {pixels.dtype} {pixels.shape}, expected uint8 (height, width, {a.channels})")
-        height, width = pixels.shape[:2]
-        tile = max(a.step, min(tile_px, max(height, width)) // a.step * a.step)
-        result = np.empty((height, width), np.float32)
-        for y, x, tile_pixels in _tiles(pixels, tile, a):
-            logits = self._logits(tile_pixels)
-            if a.padding == "same":
-                logits = logits[a.context : a.context + tile, a.context : a.context + tile]
-            kept = (min(tile, height - y), min(tile, width - x))
-            logits = logits[: kept[0], : kept[1]]
-            result[y : y + kept[0], x : x + kept[1]] = _sigmoid(logits[..., 1] - logits[..., 0])
-        return result
+        rows, columns = part or (slice(0, pixels.shape[0]), slice(0, pixels.shape[1]))
+        # Tiles begin at multiples of the step: otherwise pixels would be pooled with other neighbours.
+        top, left = (s.start // a.step * a.step for s in (rows, columns))
+        longest = max(rows.stop - top, columns.stop - left)
+        n_tiles = -(-longest // max(tile_px, a.step))
+        tile = -(-longest // n_tiles // a.step) * a.step
+        result = np.empty((rows.stop - top, columns.stop - left), np.float32)
+        for y in range(0, result.shape[0], tile):
+            for x in range(0, result.shape[1], tile):
+                logits = self._logits(_with_context(pixels, top + y, left + x, tile, a))
+                if a.padding == "same":
+                    logits = logits[a.context :, a.context :]
+                here = result[y : y + tile, x : x + tile]
+                logits = logits[: here.shape[0], : here.shape[1]]
+                here[:] = expit(logits[..., 1] - logits[..., 0])
+        return result[rows.start - top :, columns.start - left :]
 
     def _logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         import keras
@@ -144,17 +153,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, list[NDArray]], dict[str, A
         return arrays, json.loads(handle.attrs[_ATTRIBUTE])
 
 
-def _tiles(pixels: NDArray[np.uint8], tile: int, a: Architecture) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
-    """Yield tiles with their surroundings, and where the part that is kept begins."""
-    height, width = pixels.shape[:2]
-    n = a.input_px(tile)
-    offset = np.arange(n) - (a.context if a.padding == "same" else a.margin)
-    for y in range(0, height, tile):
-        for x in range(0, width, tile):
-            yield y, x, pixels[np.ix_(reflect(y + offset, height), reflect(x + offset, width))]
-
-
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    from scipy.special import expit
-
-    return expit(x)
+def _with_context(pixels: NDArray[np.uint8], y: int, x: int, tile: int, a: Architecture) -> NDArray[np.uint8]:
+    """Return the tile that begins at y and x, with what the network needs around it."""
+    offset = np.arange(a.input_px(tile)) - (a.context if a.padding == "same" else a.margin)
+    return pixels[np.ix_(reflect(y + offset, pixels.shape[0]), reflect(x + offset, pixels.shape[1]))]

@@ -29,15 +29,18 @@ class Objects:
         parts them. At or above ``core``: the core alone.
     watershed
         Cut cores at their waists, too (:func:`cut_at_waists`).
+    fill_holes
+        Background that an object encloses is of that object (:func:`fill_holes`).
     """
 
     threshold: float = 0.5
-    core: float = 0.5
+    core: float = 0.7
     min_area_px: int = 30
     watershed: bool = False
+    fill_holes: bool = True
 
     def find(self, probability: NDArray[np.floating]) -> NDArray[np.int32]:
-        """Label the objects of a probability map; they have no holes.
+        """Label the objects of a probability map.
 
         Parameters
         ----------
@@ -55,7 +58,7 @@ class Objects:
         labels = drop_small(cores, self.min_area_px)
         if self.threshold < self.core:
             labels = watershed(-probability, labels, mask=probability > self.threshold).astype(np.int32)
-        return fill_holes(labels)
+        return fill_holes(labels) if self.fill_holes else labels
 
 
 def drop_small(labels: NDArray[np.integer], min_area_px: int) -> NDArray[np.int32]:

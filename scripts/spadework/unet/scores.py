@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage
 from skimage.metrics import adapted_rand_error, contingency_table
 from skimage.segmentation import relabel_sequential
 
@@ -64,15 +63,6 @@ class ObjectCounts:
 
 def _share(part: int, rest: int) -> float:
     return part / (part + rest) if part + rest else float("nan")
-
-
-def components(foreground: NDArray[np.bool_], min_area: int = 0) -> NDArray[np.int32]:
-    """Number the 4-connected components of at least ``min_area`` px from 1."""
-    labels, _ = ndimage.label(foreground)
-    kept = np.bincount(labels.ravel()) >= min_area
-    kept[0] = False
-    numbers = np.cumsum(kept, dtype=np.int32) * kept
-    return numbers[labels].astype(np.int32)
 
 
 def count_pixels(true: Sequence[Labels], predicted: Sequence[Labels]) -> PixelCounts:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from spadework.job import whole_file
+from spadework.job import versions, whole_file
 from spadework.unet.augmentation import Augmentation, change_colour, sample, sampling_grid
 from spadework.unet.data import LabelledImage
 from spadework.unet.model import UNet, read_arrays, write_arrays
@@ -166,6 +166,7 @@ def train(
     um_per_px: float | None = None,
     origin: dict[str, Any] | None = None,
     device: str = "cpu:0",
+    code: str = "",
 ) -> Trained:
     """Train; go on where an earlier, interrupted run of the same training got to.
 
@@ -175,6 +176,10 @@ def train(
         Trained on, and looked at after every epoch; ``validation`` may be empty.
     state
         File for what is needed to go on, written after every epoch, never by half.
+    origin
+        What is known of the images; kept with the model, with recipe, seed and versions.
+    code
+        Fingerprint of the code: a run of other code is not gone on with.
 
     Raises
     ------
@@ -188,15 +193,18 @@ def train(
     held = Crops(validation, architecture, recipe, seed) if validation else None
     with keras.device(device):
         network = build(architecture)
-        run = _Run(network, recipe, state, _fingerprint(crops, held, architecture, recipe, seed))
+        run = _Run(network, recipe, state, _fingerprint(crops, held, architecture, recipe, seed, code))
         for epoch in range(run.resume(), recipe.epochs):
             if run.finished:
                 break
             loss = _train_epoch(network, crops, recipe, epoch)
             run.end_epoch(epoch, loss, _validate(network, held) if held else None)
 
+        described = (origin or {}) | {"recipe": asdict(recipe), "seed": seed, "epochs": len(run.history)}
+        described |= versions("keras") | {"backend": keras.backend.backend()}
+
         def finished(weights: list[NDArray]) -> UNet:
-            model = UNet(architecture, build(architecture), um_per_px, origin or {}, device)
+            model = UNet(architecture, build(architecture), um_per_px, described, device)
             model.network.set_weights(weights)
             return model
 
@@ -328,9 +336,12 @@ def _optimizer(recipe: Recipe) -> keras.Optimizer:
     return kind(momentum=recipe.momentum, **common)
 
 
-def _fingerprint(crops: Crops, held: Crops | None, architecture: Architecture, recipe: Recipe, seed: int) -> str:
+def _fingerprint(
+    crops: Crops, held: Crops | None, architecture: Architecture, recipe: Recipe, *others: object
+) -> str:
     """Tell one training from another: data, network, recipe and seed."""
-    digest = hashlib.sha256(json.dumps([asdict(architecture), asdict(recipe), seed], sort_keys=True).encode())
+    settings = json.dumps([asdict(architecture), asdict(recipe), *others], sort_keys=True)
+    digest = hashlib.sha256(settings.encode())
     for part in (crops, held):
         for array in [*part._pixels, *part._target] if part else [np.zeros(0)]:
             digest.update(np.ascontiguousarray(array).tobytes())
