@@ -30,6 +30,6 @@ include: "rules/provenance.smk"
 rule all:
     default_target: True
     input:
-        all_results,
+        lambda w: stopping(targets.all_outputs, SAMPLES, config),
         "results/manifest.json",
         "results/methods.md",

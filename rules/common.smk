@@ -70,13 +70,6 @@ pick = partial(targets.pick, config)
 mem_mb = minutes = partial(targets.growing, INPUTS)
 
 
-def all_results(wildcards):
-    """List what all sections come to."""
-    if not SAMPLES:
-        raise WorkflowError("samples: null is for `snakemake unet` alone; name a sample sheet")
-    return targets.final_outputs(SAMPLES, config)
-
-
 def shown(path, caption, category, **labels):
     """Mark a result for `snakemake --report`."""
     return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
@@ -87,10 +80,15 @@ def shown_section(path, caption, category):
     return shown(path, caption, category, section="{sample}", encoder="{encoder}", result=caption.replace("_", " "))
 
 
-def comparable(wildcards):
-    """Return SCTransform's counts for the comparison; ask for R only where it is wanted."""
+def stopping(function, *arguments, **options):
+    """Call a function for whose errors the user has a message."""
     try:
-        checks.check_comparison(config, PUBLISHED, own_r=OWN_R)
+        return function(*arguments, **options)
     except SpadeworkError as error:
         raise WorkflowError(str(error)) from None
+
+
+def comparable(wildcards):
+    """Return SCTransform's counts for the comparison; ask for R only where it is wanted."""
+    stopping(checks.check_comparison, config, PUBLISHED, own_r=OWN_R)
     return f"results/{wildcards.sample}/expression/sct_counts.h5"

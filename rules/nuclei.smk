@@ -15,7 +15,7 @@ rule segment_nuclei:
     params:
         engine=pick("nuclei", "engine", "um_per_px", "device"),
         objects=config["unet"]["objects"],
-        model=targets.nuclei_model(config),
+        model=lambda w: targets.nuclei_model(config),
         size=pick("nuclei", "max_um_per_px", "min_area_um2"),
         channels=lambda w: SAMPLES[w.sample].channels,
         code=code_id("segment_nuclei.py"),

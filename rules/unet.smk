@@ -1,14 +1,6 @@
 TRAINED_ON = pick("unet", "images", "labels", "names", "held_out", "validation", "split_by")
 
 
-def training_images(wildcards):
-    """List the images a U-Net is trained on; ask for them only where one is wanted."""
-    try:
-        return targets.training_files(config)
-    except SpadeworkError as error:
-        raise WorkflowError(str(error)) from None
-
-
 rule unet:
     """Train the U-Net of the configuration and score it (part of all where nuclei need one)."""
     input:
@@ -18,7 +10,7 @@ rule unet:
 rule train_unet:
     """Train a U-Net on labelled images."""
     input:
-        training_images,
+        lambda w: stopping(targets.training_files, config),
     output:
         model="results/unet/model.h5",
         last="results/unet/last.h5",
@@ -48,7 +40,7 @@ rule train_unet:
 rule score_unet:
     """Score the U-Net on images it has not seen, beside what needs no network."""
     input:
-        training_images,
+        lambda w: stopping(targets.training_files, config),
         model="results/unet/model.h5",
         history="results/unet/history.csv",
     output:

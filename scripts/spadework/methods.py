@@ -222,8 +222,9 @@ def _nuclei(run: Mapping[str, Any], cite: _Citations) -> str:
         how = f"StarDist {cite('stardist')} (model `{segmenter['model']}`)"
     else:
         origin = segmenter["origin"]
-        how = f"""a U-Net {cite("unet")} trained on {_count(origin["images"]["train"], "labelled image")} (digest
-            `{origin["digest"][:19]}`)"""
+        said = "; ".join(filter(None, [origin.get("source"), f"digest `{origin['digest'][:19]}`"]))
+        images = _count(origin["images"]["train"], "labelled image")
+        how = f"a U-Net {cite('unet')} trained on {images} ({said})"
     return f"""
         Nuclei were segmented in the {_list(dict.fromkeys(_IMAGES[section["image"]] for section in found), "or")}
         images, resampled to {um_per_px} µm per pixel, by {how}; objects smaller than {settings["min_area_um2"]:g} µm²

@@ -55,7 +55,7 @@ _PUBLISHED_PER_LATENT = ("published/SPADE_pc{k}.png",)
 
 
 def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
-    """List every file ``rule all`` asks for."""
+    """List the results of all sections."""
     latents = range(1, config["latents"]["n_latents"] + 1)
     published = config["figures"]["published"]
     per_latent = _PER_LATENT + _PUBLISHED_PER_LATENT * published
@@ -74,6 +74,25 @@ def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[st
     for group in groups(samples):
         outputs += [f"results/cohort/{group}/{e}/{name}" for e in config["encoder"]["names"] for name in _PER_GROUP]
     return outputs
+
+
+def all_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
+    """List every file ``rule all`` asks for, once it is asked for.
+
+    Raises
+    ------
+    InputError
+        If there is no section: those who train a U-Net need none.
+    """
+    if not samples:
+        raise InputError(
+            "config",
+            None,
+            found="samples: null",
+            expected="a sample sheet, for all but `snakemake unet`",
+            remedy="set samples to the path of a sample sheet",
+        )
+    return final_outputs(samples, config)
 
 
 def evidence(config: dict[str, Any]) -> dict[str, str]:

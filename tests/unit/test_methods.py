@@ -226,7 +226,9 @@ def test_nuclei_are_named_where_they_were_found():
     origin = {"images": {"train": 51, "validation": 0, "held_out": 16}, "digest": DIGEST}
     text = written(nuclei=NUCLEI | {"segmenter": {"engine": "unet", "origin": origin}})
     assert "resampled to 0.43 µm per pixel, by a U-Net [" in text
-    assert "trained on 51 labelled images" in text
+    assert "trained on 51 labelled images (digest" in text
+    simulated = {"engine": "unet", "origin": origin | {"source": "simulated tissue"}}
+    assert "51 labelled images (simulated tissue; digest" in written(nuclei=NUCLEI | {"segmenter": simulated})
     assert "(36,381 nuclei)" in text
     assert "Ronneberger" in text
     text = written(nuclei=NUCLEI | {"segmenter": {"engine": "stardist", "model": "he"}})

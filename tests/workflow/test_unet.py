@@ -186,3 +186,9 @@ def test_images_that_cannot_be_trained_on_are_named(
     assert all(phrase in message for phrase in phrases), message
     assert "Traceback" not in message
     assert not done.results
+
+
+def test_without_a_sample_sheet_only_a_unet_can_be_made(tmp_path: Path):
+    done = run_workflow(tmp_path, None, {"samples": None}, "-n")
+    assert done.code != 0
+    assert "set samples to the path of a sample sheet" in done.output

@@ -1,0 +1,32 @@
+"""What `make demo` says at its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from spadework.tour import tour
+
+
+@pytest.fixture
+def folder(tmp_path):
+    section = tmp_path / "results/gut"
+    (section / "vgg16").mkdir(parents=True)
+    (section / "vgg16/latents.csv").write_text("latent,moran_i\n1,0.5\n")
+    return section
+
+
+def test_nuclei_are_listed_where_there_are_some(folder):
+    assert "Nuclei:" not in tour(folder)
+    (folder / "nuclei").mkdir()
+    (folder / "nuclei/spots.csv").write_text("barcode,nuclei_count\nA,3\nB,4\n")
+    said = tour(folder)
+    assert "7 nuclei in 2 spots" in said
+    assert "U-Net" not in said
+    (folder.parent / "unet").mkdir()
+    (folder.parent / "unet/scores.csv").write_text("method,object_f1\nU-Net,0.876\nOtsu,0.5\n")
+    assert "object F1 0.88" in tour(folder)
+
+
+def test_a_folder_without_results_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no results"):
+        tour(tmp_path)
