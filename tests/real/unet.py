@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path[:0] = ["scripts", "tests/benchmarks"]
 
 SHARED = Path("../shared/data")
-# A third of the steps of the recipes, which docs/benchmarks.md has the scores of.
+# Of 22: docs/benchmarks.md has the scores of whole trainings.
 EPOCHS = 6
 UM_PER_PX = (0.690, 0.686)
 
