@@ -17,7 +17,8 @@ from skimage.measure import regionprops
 from spadework.errors import InputError
 from spadework.images import ArrayImage
 from spadework.nuclei import slide
-from spadework.nuclei.slide import Grid, check_resolution, label_slide
+from spadework.nuclei.grid import Grid
+from spadework.nuclei.slide import check_resolution, label_slide
 from spadework.patches import ScaledImage
 from spadework.tissue import TissueModel
 
