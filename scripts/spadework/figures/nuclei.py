@@ -84,7 +84,8 @@ def nuclei_over_tissue(
         ax.set_title(f"{'abcd'[k]}  {_PLACES[rank]}: {count} nuclei", y=1, fontsize=9)
     segmenter = nuclei.attrs["segmenter"]
     source = segmenter.get("origin", {}).get("source")
-    figure.suptitle(f"{sample}: nuclei by {segmenter['engine']}" + (f", trained on {source}" if source else ""))
+    by = {"unet": "a U-Net", "stardist": "StarDist"}.get(segmenter["engine"], segmenter["engine"])
+    figure.suptitle(f"{sample}: nuclei by {by}" + (f", trained on {source}" if source else ""))
     return figure
 
 
