@@ -43,6 +43,8 @@ try:
     WEIGHTS = targets.weights_to_fetch(config)
     checks.check_nuclei(config)
     checks.check_unet(config)
+    if targets.trains_unet(config):
+        targets.training_files(config)
     checks.check_evidence(config, read_sets=workflow.is_main_process)
     checks.check_engines(config, own_r=OWN_R)
 except SpadeworkError as error:

@@ -234,14 +234,16 @@ def check_nuclei(config: dict[str, Any]) -> None:
             expected="the folder of a StarDist model, and the µm per pixel of the images it was trained on",
             remedy="set nuclei.model and nuclei.um_per_px, or nuclei.engine: unet",
         )
-    unet = config["unet"]
-    if engine == "unet" and not model and not (nuclei["um_per_px"] or unet["um_per_px"]):
+    unet = config["unet"] | {"um_per_px": nuclei["um_per_px"] or config["unet"]["um_per_px"]}
+    missing = [key for key in ("images", "labels", "um_per_px") if not unet[key]]
+    if engine == "unet" and not model and missing:
         raise InputError(
             "config",
             None,
-            found="unet.um_per_px: null",
-            expected="µm per pixel of the images that the U-Net is trained on, to bring slides to it",
-            remedy="set unet.um_per_px; 8 µm is a usual width of a nucleus",
+            found=f"nuclei.engine: unet without a model: nuclei.model is null, and so is unet.{missing[0]}",
+            expected="a trained model, or labelled images of a known scale to train one on",
+            remedy="set nuclei.model; or unet.images, unet.labels and unet.um_per_px (docs/nuclei.md). Where the scale "
+            "is not known: 8 divided by the width of a typical nucleus in pixels",
         )
     kind = "folder" if engine == "stardist" else "file"
     if engine and model and not (Path(model).is_dir() if kind == "folder" else Path(model).is_file()):

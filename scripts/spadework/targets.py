@@ -159,7 +159,7 @@ def training_files(config: dict[str, Any]) -> list[str]:
                 paths.get(key),
                 found=f"unet.{key}: {unet[key] or 'null'}" + (", which is not there" if key in paths else ""),
                 expected="labelled images to train a U-Net on",
-                remedy=f"name a folder or a TIFF stack as unet.{key}, or a trained model as nuclei.model",
+                remedy=f"name a folder or a TIFF stack as unet.{key} (docs/nuclei.md), or set nuclei.model",
             )
     # Of a folder per image, with hundreds of masks each, the folders of masks stand for these.
     by_image = paths["images"].resolve() == paths["labels"].resolve()
