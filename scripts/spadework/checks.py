@@ -242,8 +242,8 @@ def check_nuclei(config: dict[str, Any]) -> None:
             None,
             found=f"nuclei.engine: unet without a model: nuclei.model is null, and so is unet.{missing[0]}",
             expected="a trained model, or labelled images of a known scale to train one on",
-            remedy="set nuclei.model; or unet.images, unet.labels and unet.um_per_px (docs/nuclei.md). Where the scale "
-            "is not known: 8 divided by the width of a typical nucleus in pixels",
+            remedy="set nuclei.model; or unet.images, unet.labels and unet.um_per_px (docs/nuclei.md). Where the "
+            "scale is not known: 8 divided by the width of a typical nucleus in pixels",
         )
     kind = "folder" if engine == "stardist" else "file"
     if engine and model and not (Path(model).is_dir() if kind == "folder" else Path(model).is_file()):
