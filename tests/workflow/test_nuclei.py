@@ -36,7 +36,7 @@ def fine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def overlay(tmp_path_factory: pytest.TempPathFactory) -> dict:
     model = tmp_path_factory.mktemp("model") / "red"
     model.mkdir()
-    (model / "config.json").write_text(json.dumps({"n_channel_in": 3, "red": 0.35}))
+    (model / "config.json").write_text(json.dumps({"n_channel_in": 3, "red": 0.12}))
     return {
         "nuclei": {"engine": "stardist", "model": str(model), "um_per_px": 0.5},
         "association": {"covariates": COVARIATES},
