@@ -219,7 +219,9 @@ def main(command: list[str]) -> int:
         code = subprocess.run(command, env=cluster.environment).returncode
         seconds = time.perf_counter() - started
         time.sleep(2)  # the accounting lags behind
-        jobs = cluster.output("sacct", "-X", "-P", "--format=State,Elapsed,ReqMem,Timelimit,AllocTRES,Comment")
+        jobs = cluster.output(
+            "sacct", "-X", "-P", "--starttime=now-1day", "--format=State,Elapsed,ReqMem,Timelimit,AllocTRES,Comment"
+        )
     print(f"{jobs}{len(jobs.splitlines()) - 1} submissions, {seconds:.0f} s")
     return code
 

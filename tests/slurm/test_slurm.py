@@ -67,17 +67,22 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def accounted(cluster: Cluster):
-    """Read the accounting of a run: a row for each submission, in order."""
+    """Read the accounting of a run's submissions, so many: a row for each, in order."""
     fields = ("JobID", "State", "Partition", "AllocTRES", "ReqMem", "TimelimitRaw", "Comment")
+    form = f"--format={','.join(fields)}"
 
-    def read(output: str) -> list[dict[str, str]]:
+    def read(output: str, n: int) -> list[dict[str, str]]:
         run_id = re.search(r"SLURM run ID: (\S+)", output)[1]
-        query = ("sacct", "-X", "-P", "--noheader", f"--name={run_id}", f"--format={','.join(fields)}")
+        # Without a start it is midnight, and a test may be run then.
+        query = ("sacct", "-X", "-P", "--noheader", "--starttime=now-1hour", f"--name={run_id}")
         end = time.monotonic() + 20
         while True:
-            rows = [dict(zip(fields, line.split("|"), strict=True)) for line in cluster.output(*query).splitlines()]
-            # The last state may arrive late.
-            if not any(row["State"] in ("PENDING", "RUNNING") for row in rows) or time.monotonic() > end:
+            rows = [
+                dict(zip(fields, line.split("|"), strict=True)) for line in cluster.output(*query, form).splitlines()
+            ]
+            # A job and its last state may arrive late.
+            ended = [row for row in rows if row["State"] not in ("PENDING", "RUNNING")]
+            if len(ended) == n or time.monotonic() > end:
                 return sorted(rows, key=lambda row: int(row["JobID"]))
             time.sleep(0.5)
 
@@ -90,7 +95,7 @@ def test_only_the_encoder_gets_a_gpu(cluster, accounted, simulated, tmp_path):
     run = run_on_cluster(tmp_path / "run", simulated / "outs", section, *NEAR, **cluster.environment)
     assert run.code == 0, run.output
     assert section in run.results
-    rows = accounted(run.output)
+    rows = accounted(run.output, 3)
     assert [row["State"] for row in rows] == ["COMPLETED"] * 3
     before, encoder, after = rows
     assert "encode_patches" in encoder["Comment"]
@@ -115,7 +120,7 @@ def test_a_job_killed_for_its_memory_is_tried_again_with_more(cluster, accounted
     run = run_on_cluster(tmp_path / "run", simulated / "outs", *arguments, *NEAR, **cluster.environment)
     assert run.code == 0, run.output
     assert "results/gut/ingest/spots.h5ad" in run.results
-    killed, done = accounted(run.output)
+    killed, done = accounted(run.output, 2)
     assert (killed["ReqMem"], done["ReqMem"]) == ("300M", "1500M")
     assert killed["State"] in ("OUT_OF_MEMORY", "FAILED")  # the latter without cgroups, as here
     assert "Exceeded job memory limit" in run.output
