@@ -8,14 +8,22 @@ unexport PYTHONDONTWRITEBYTECODE
 DEMO := resources/cache/demo/.complete
 DEMO_NUCLEI := resources/cache/demo_nuclei/.complete
 
+# Quiet about rules, Snakemake is quiet about what went wrong in them, too.
+STARTED := resources/cache/.started
+define run
+	@touch $(STARTED)
+	$(BIN)/snakemake --configfile $(1) --quiet rules || { find logs -name '*.log' -newer $(STARTED) \
+		-exec sed -n '/^spadework stopped at/,$$p' {} ';' >&2; exit 1; }
+endef
+
 .PHONY: demo demo-nuclei test lint setup lock clean
 
 demo: setup $(DEMO)
-	$(BIN)/snakemake --configfile config/demo.yaml --quiet rules
+	$(call run,config/demo.yaml)
 	@PYTHONPATH=scripts $(BIN)/python -m spadework.tour results/demo
 
 demo-nuclei: setup $(DEMO_NUCLEI)
-	$(BIN)/snakemake --configfile config/demo_nuclei.yaml --quiet rules
+	$(call run,config/demo_nuclei.yaml)
 	@PYTHONPATH=scripts $(BIN)/python -m spadework.tour results/demo_nuclei
 
 test: setup lint

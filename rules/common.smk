@@ -44,7 +44,7 @@ try:
     checks.check_nuclei(config)
     checks.check_unet(config)
     if targets.trains_unet(config):
-        targets.training_files(config)
+        targets.training_data(config)
     checks.check_evidence(config, read_sets=workflow.is_main_process)
     checks.check_engines(config, own_r=OWN_R)
 except SpadeworkError as error:

@@ -8,6 +8,7 @@ rule segment_nuclei:
     output:
         labels="results/{sample}/nuclei/labels.ome.tif",
         nuclei="results/{sample}/nuclei/nuclei.parquet",
+        clumps="results/{sample}/nuclei/clumps.parquet",
     log:
         "logs/{sample}/segment_nuclei.log",
     benchmark:
@@ -37,6 +38,7 @@ rule count_nuclei:
         image=lambda w: INPUTS[w.sample]["image"],
         labels="results/{sample}/nuclei/labels.ome.tif",
         nuclei="results/{sample}/nuclei/nuclei.parquet",
+        clumps="results/{sample}/nuclei/clumps.parquet",
     output:
         spots="results/{sample}/nuclei/spots.csv",
         outlines=shown(

@@ -9,8 +9,6 @@ rule unet:
 
 rule train_unet:
     """Train a U-Net on labelled images."""
-    input:
-        lambda w: stopping(targets.training_files, config),
     output:
         model="results/unet/model.h5",
         last="results/unet/last.h5",
@@ -21,6 +19,7 @@ rule train_unet:
         "benchmarks/unet/train_unet.tsv"
     params:
         data=TRAINED_ON,
+        files=lambda w: stopping(targets.training_digest, config),
         unet=pick("unet", "um_per_px", "source", "network", "touching", "training", "augmentation", "device"),
         seed=config["seed"],
         # What an interrupted training goes on from: no output, which Snakemake would delete.
@@ -40,7 +39,6 @@ rule train_unet:
 rule score_unet:
     """Score the U-Net on images it has not seen, beside what needs no network."""
     input:
-        lambda w: stopping(targets.training_files, config),
         model="results/unet/model.h5",
         history="results/unet/history.csv",
     output:
@@ -53,6 +51,7 @@ rule score_unet:
         "benchmarks/unet/score_unet.tsv"
     params:
         data=TRAINED_ON,
+        files=lambda w: stopping(targets.training_digest, config),
         objects=config["unet"]["objects"],
         device=config["unet"]["device"],
         dpi=config["figures"]["dpi"],

@@ -13,10 +13,10 @@ with logged(snakemake.log[0]):
     from spadework.tables import write_csv
 
     i, p, out, sample = snakemake.input, snakemake.params, snakemake.output, snakemake.wildcards.sample
-    section, nuclei = ad.read_h5ad(i.section), pd.read_parquet(i.nuclei)
-    spots = count_nuclei(section, nuclei)
+    section, nuclei, clumps = ad.read_h5ad(i.section), pd.read_parquet(i.nuclei), pd.read_parquet(i.clumps)
+    spots = count_nuclei(section, nuclei, clumps)
     write_csv(spots, out.spots, index_label="barcode")
     scaled = section_image(section, sample, "best", next(iter(i.image), None), p.channels)
     with resolution(p.dpi):
-        finish(nuclei_over_tissue(section, scaled, i.labels, nuclei, spots, sample), out.outlines)
+        finish(nuclei_over_tissue(section, scaled, i.labels, nuclei, clumps, spots, sample), out.outlines)
         finish(nuclei_per_spot(section, spots, sample), out.maps)

@@ -28,6 +28,7 @@ with logged(snakemake.log[0]):
     check_gpu_offer(p.engine["device"], snakemake.resources.get("gpu", 0), "nuclei.device")
     overview = scaled.image.overview(OVERVIEW_PX)
     segmenter = load_segmenter(model=p.model, objects=Objects(**p.objects), overview=overview, **p.engine)
-    nuclei = label_slide(scaled, segmenter, tissue, out.labels, min_area_um2=p.size["min_area_um2"])
-    with whole_file(out.nuclei) as path:
-        nuclei.to_parquet(path)
+    nuclei, clumps = label_slide(scaled, segmenter, tissue, out.labels, min_area_um2=p.size["min_area_um2"])
+    for table, name in ((clumps, out.clumps), (nuclei, out.nuclei)):
+        with whole_file(name) as path:
+            table.to_parquet(path)

@@ -29,6 +29,7 @@ class Keys:
     NUCLEI_ECCENTRICITY = "nuclei_eccentricity"
     NUCLEI_HAEMATOXYLIN = "nuclei_haematoxylin"
     NUCLEI_NEAREST = "nuclei_nearest_um"
+    NUCLEI_LEFT_OUT = "nuclei_left_out_um2"
 
     GENE_IDS = "gene_ids"
     GENE_NAME = "gene_name"
@@ -66,6 +67,7 @@ TISSUE_PIECE = "tissue_piece"
 NUCLEI = (
     *(Keys.NUCLEI_COUNT, Keys.NUCLEI_DENSITY, Keys.NUCLEI_AREA),
     *(Keys.NUCLEI_ECCENTRICITY, Keys.NUCLEI_HAEMATOXYLIN, Keys.NUCLEI_NEAREST),
+    Keys.NUCLEI_LEFT_OUT,
 )
 # All covariates there can be, so that a slip of the pen is seen before anything runs.
 COVARIATES = (

@@ -218,17 +218,21 @@ def _nuclei(run: Mapping[str, Any], cite: _Citations) -> str:
     segmenter, settings = found[0]["segmenter"], run["configuration"]["nuclei"]
     um_per_px = _span({round(um, 3) for section in found for um in section["um_per_px"]})
     sections = _range({str(i): section for i, section in enumerate(found)}, "nuclei")
+    clumped = _span({round(100 * section["left_out"]["too_large_share"]) for section in found})
     if segmenter["engine"] == "stardist":
         how = f"StarDist {cite('stardist')} (model `{segmenter['model']}`)"
     else:
         origin = segmenter["origin"]
-        said = "; ".join(filter(None, [origin.get("source"), f"digest `{origin['digest'][:19]}`"]))
+        said = "; ".join(
+            filter(None, [origin.get("source"), f"digest of their pixels and labels `{origin['digest'][:19]}`"])
+        )
         images = _count(origin["images"]["train"], "labelled image")
         how = f"a U-Net {cite('unet')} trained on {images} ({said})"
     return f"""
         Nuclei were segmented in the {_list(dict.fromkeys(_IMAGES[section["image"]] for section in found), "or")}
         images, resampled to {um_per_px} µm per pixel, by {how}; objects smaller than {settings["min_area_um2"]:g} µm²
-        or wider than {found[0]["largest_um"]:g} µm were left out ({sections} nuclei{_each(found)}). Nuclei were
+        or wider than {found[0]["largest_um"]:g} µm were left out (the wide ones: {clumped} % of what was found,
+        by area), and {sections} nuclei{_each(found)} stayed. Nuclei were
         counted per spot, and their area, eccentricity, haematoxylin (by colour deconvolution {cite("ruifrok")}) and
         distance to the nearest other nucleus averaged."""
 

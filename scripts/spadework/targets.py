@@ -5,6 +5,7 @@ Imported where the workflow starts, which may hold nothing but Snakemake and wha
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from spadework.encoders import registry
 from spadework.encoders.weights import imagenet_file
 from spadework.errors import InputError, SpadeworkError
 from spadework.files import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
+from spadework.job import file_digest
 from spadework.keys import NUCLEI
 from spadework.readers.locate import locate
 from spadework.samples import Sample, groups
@@ -142,8 +144,8 @@ def all_inputs(samples: dict[str, Sample], config: dict[str, Any], registry: Reg
     return found
 
 
-def training_files(config: dict[str, Any]) -> list[str]:
-    """List the files a U-Net is trained on, so that Snakemake sees when one changes.
+def training_data(config: dict[str, Any]) -> list[str]:
+    """Name what a U-Net is trained on: two folders or two stacks, and the list of names if there is one.
 
     Raises
     ------
@@ -161,17 +163,24 @@ def training_files(config: dict[str, Any]) -> list[str]:
                 expected="labelled images to train a U-Net on",
                 remedy=f"name a folder or a TIFF stack as unet.{key} (docs/nuclei.md), or set nuclei.model",
             )
-    # Of a folder per image, with hundreds of masks each, the folders of masks stand for these.
-    by_image = paths["images"].resolve() == paths["labels"].resolve()
-    found: list[Path] = []
-    for path in dict.fromkeys(paths.values()):
-        if path.is_file():
-            found.append(path)
-        elif by_image:
-            found += [p for p in path.glob("*/*") if p.name == "masks"] + [p for p in path.glob("*/images/*")]
-        else:
-            found += [p for p in path.iterdir() if p.is_file()]
-    return sorted(str(path) for path in found if not path.name.startswith("."))
+    return [str(path) for path in dict.fromkeys(paths.values())]
+
+
+def training_digest(config: dict[str, Any]) -> str:
+    """Return a digest of the files a U-Net is trained on, so that Snakemake sees when one changes.
+
+    As inputs of the rule, thousands of masks would be listed on the terminal for every job.
+    """
+    digest = hashlib.sha256()
+    for given in training_data(config):
+        top = Path(given)
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                digest.update(str(path.relative_to(top)).encode() + b"\0")
+                # Of a folder per image, single objects' masks, small and many, go by their sizes.
+                single = path.parent.name == "masks"
+                digest.update(str(path.stat().st_size).encode() if single else file_digest(path).encode())
+    return digest.hexdigest()
 
 
 def benchmark_patterns(

@@ -44,7 +44,7 @@ def main() -> None:
     a = model.architecture
     segmenter = UNetSegmenter(model.foreground, unet["um_per_px"], a.context, a.step, Objects(**unet["objects"]))
     with tempfile.TemporaryDirectory() as folder:
-        nuclei = label_slide(part, segmenter, tissue, Path(folder) / "labels.ome.tif", min_area_um2=10)
+        nuclei, _ = label_slide(part, segmenter, tissue, Path(folder) / "labels.ome.tif", min_area_um2=10)
     per_mm2 = len(nuclei) / (np.prod(UM_PER_PX) * 2000**2 * 1e-6)
     print(f"C2, part: {len(nuclei)} nuclei, {per_mm2:.0f} per mm², median area {nuclei['area_um2'].median():.0f} µm²")
     assert 2000 < per_mm2 < 9000

@@ -43,8 +43,8 @@ def section() -> ad.AnnData:
 
 @pytest.fixture
 def spots(section: ad.AnnData) -> pd.DataFrame:
-    table = pd.DataFrame(np.arange(1.0, 25.0).reshape(4, 6), index=section.obs_names, columns=list(NUCLEI))
-    table.loc["b"] = [0, 0, *[np.nan] * 4]
+    table = pd.DataFrame(np.arange(1.0, 29.0).reshape(4, 7), index=section.obs_names, columns=list(NUCLEI))
+    table.loc["b"] = [0, 0, *[np.nan] * 4, 0]
     return table
 
 
@@ -65,15 +65,20 @@ def test_close_ups_show_the_densest_and_the_sparsest_spot_and_their_nuclei(secti
     path = tmp_path / "labels.ome.tif"
     write_label_image(path, labels, np.array([0, 1], np.uint32), np.array([UM, UM]))
     nuclei = pd.DataFrame({"label": [1]})
-    nuclei.attrs = {"um_per_px": [UM, UM], "left_out": {"too_large_um2": 2e5}, "segmenter": {"engine": "unet"}}
+    nuclei.attrs = {"um_per_px": [UM, UM], "left_out": {"too_large_share": 0.125}, "segmenter": {"engine": "unet"}}
+    # Three cells of 2 µm in a row, the last hardly covered, under spot d.
+    clumps = pd.DataFrame({"x": [398.0, 402.0, 406.0], "y": [402.0] * 3, "area_um2": [4.0, 3.0, 1.0]})
+    clumps.attrs["cell_px"] = [2 / UM, 2 / UM]
     scaled = ScaledImage(ArrayImage(np.full((600, 600, 3), 220, np.uint8)), (1.0, 1.0), (UM, UM), "fullres")
-    figure = nuclei_over_tissue(section, scaled, path, nuclei, spots, "s")
+    figure = nuclei_over_tissue(section, scaled, path, nuclei, clumps, spots, "s")
     figure.canvas.draw()
     whole, densest, *_, sparsest = figure.axes
-    assert "0.2 mm² of clumps wider than 40 µm" in whole.get_title()
+    assert "clumps wider than 40 µm (orange), 12.5%" in whole.get_title()
     assert "densest" in densest.get_title()
     assert "sparsest" in sparsest.get_title()
     (line,) = densest.collections[0].get_segments()
     np.testing.assert_allclose((line.min(axis=0), line.max(axis=0)), [(197.5, 197.5), (202.5, 202.5)])
-    assert not sparsest.collections[0].get_segments()
+    (line,) = densest.collections[1].get_segments()
+    np.testing.assert_allclose((line.min(axis=0), line.max(axis=0)), [(198, 200), (202, 202)])
+    assert not any(lines.get_segments() for lines in sparsest.collections)
     plt.close(figure)

@@ -46,7 +46,7 @@ def scaled(rgb: np.ndarray, um: tuple[float, float] = UM) -> ScaledImage:
 
 def run(rgb: np.ndarray, path, core_px: int, **options) -> tuple[pd.DataFrame, np.ndarray]:
     segmenter = ThresholdSegmenter(**options)
-    table = label_slide(scaled(rgb), segmenter, TISSUE, path, min_area_um2=12.0, core_px=core_px)
+    table, _ = label_slide(scaled(rgb), segmenter, TISSUE, path, min_area_um2=12.0, core_px=core_px)
     return table, tifffile.imread(path)
 
 
@@ -122,6 +122,29 @@ def test_planted_nuclei_are_found_where_they_are_and_as_dark_as_they_are(tmp_pat
 
 
 @pytest.mark.parametrize("core_px", [64, 4096])
+def test_clumps_are_left_out_where_they_are_and_said(tmp_path, core_px, caplog):
+    rgb = np.full((200, 320, 3), (225, 170, 200), np.uint8)
+    rgb[40:80, 100:260] = 60, 50, 120  # 112 µm wide
+    rgb[ellipse(150, 60, 9, 9)] = 60, 50, 120
+    segmenter = ThresholdSegmenter(threshold=142.0)
+    with caplog.at_level("WARNING", "spadework"):
+        nuclei, clumps = label_slide(
+            scaled(rgb), segmenter, TISSUE, tmp_path / "a.ome.tif", min_area_um2=10, core_px=core_px
+        )
+    assert len(nuclei) == 1
+    cell = np.array(clumps.attrs["cell_px"])
+    np.testing.assert_allclose(cell * UM, 2, rtol=0.1)
+    np.testing.assert_allclose((clumps["x"].min(), clumps["x"].max()), (100, 260), atol=cell[0])
+    np.testing.assert_allclose((clumps["y"].min(), clumps["y"].max()), (40, 80), atol=cell[1])
+    np.testing.assert_allclose(clumps["area_um2"].sum(), 40 * 160 * np.prod(UM), rtol=0.02)
+    assert not clumps.duplicated(["x", "y"]).any()
+    assert clumps["area_um2"].max() <= (cell * UM).prod() * 1.001
+    share = nuclei.attrs["left_out"]["too_large_share"]
+    assert share == pytest.approx(40 * 160 / (40 * 160 + np.pi * 81), rel=0.02)
+    assert f"clumps are {100 * share:.0f} % of what was found" in caplog.text
+
+
+@pytest.mark.parametrize("core_px", [64, 4096])
 def test_what_lies_far_from_tissue_is_no_nucleus(tmp_path, core_px):
     rgb = np.full((200, 300, 3), GLASS, np.uint8)
     rgb[:, :100] = 225, 60, 60
@@ -129,11 +152,12 @@ def test_what_lies_far_from_tissue_is_no_nucleus(tmp_path, core_px):
         rgb[ellipse(100, x, 8, 8)] = 100, 238, 242
     rgb[150:160, 150:290] = 100, 238, 242  # a hair
     tissue = TissueModel(TISSUE.background, 0.3)
-    table = label_slide(
+    table, clumps = label_slide(
         scaled(rgb), ThresholdSegmenter(), tissue, tmp_path / "a.ome.tif", min_area_um2=10, core_px=core_px
     )
     np.testing.assert_allclose(np.sort(table["x"]), [50, 105], atol=1)
-    assert table.attrs["left_out"] == {"too_small": 0, "too_large_um2": 0}
+    assert table.attrs["left_out"] == {"too_small": 0, "too_large_um2": 0, "too_large_share": 0}
+    assert clumps.empty
 
 
 def test_blocks_of_glass_are_not_looked_at(tmp_path):
@@ -146,7 +170,7 @@ def test_blocks_of_glass_are_not_looked_at(tmp_path):
 
     rgb = np.full((600, 600, 3), GLASS, np.uint8)
     rgb[:100, :100] = picture(0, 250, 250)[:100, :100]
-    table = label_slide(scaled(rgb), Counting(), TISSUE, tmp_path / "a.ome.tif", min_area_um2=10, core_px=128)
+    table, _ = label_slide(scaled(rgb), Counting(), TISSUE, tmp_path / "a.ome.tif", min_area_um2=10, core_px=128)
     assert len(table) > 3
     assert Counting.seen == 4  # of 49
 

@@ -32,13 +32,17 @@ def a_table(px: np.ndarray, image_px=(1000.0, 900.0), seed: int = 0) -> pd.DataF
     return table
 
 
-def by_hand(section: ad.AnnData, nuclei: pd.DataFrame, holds) -> pd.DataFrame:
+NO_CLUMPS = pd.DataFrame({"x": [], "y": [], "area_um2": []})
+
+
+def by_hand(section: ad.AnnData, nuclei: pd.DataFrame, clumps: pd.DataFrame, holds) -> pd.DataFrame:
     rows = []
     for spot in section.obsm[Keys.SPATIAL]:
         offset = (nuclei[["x", "y"]].to_numpy() - spot) * UM
         inside = nuclei[np.array([holds(dx, dy) for dx, dy in offset], bool)]
         means = [inside[c].mean() for c in ("area_um2", "eccentricity", "haematoxylin", "nearest_um")]
-        rows.append([len(inside), np.nan, *means])
+        offset = (clumps[["x", "y"]].to_numpy() - spot) * UM
+        rows.append([len(inside), np.nan, *means, clumps["area_um2"][[holds(dx, dy) for dx, dy in offset]].sum()])
     return pd.DataFrame(rows, columns=list(NUCLEI), index=pd.Index(section.obs_names, name="barcode"))
 
 
@@ -60,9 +64,10 @@ def test_counts_and_means_are_those_counted_by_hand(seed, kind, n):
             return np.hypot(dx, dy) <= 27.5
         return abs(dx * c + dy * s) <= 27.5 and abs(dy * c - dx * s) <= 27.5
 
-    found = count_nuclei(section, nuclei)
+    clumps = a_table(rng.uniform(0, 1000, (n // 2, 2)), seed=seed + 1)[["x", "y", "area_um2"]]
+    found = count_nuclei(section, nuclei, clumps)
     pd.testing.assert_frame_equal(
-        found.assign(**{Keys.NUCLEI_DENSITY: np.nan}), by_hand(section, nuclei, holds), check_dtype=False
+        found.assign(**{Keys.NUCLEI_DENSITY: np.nan}), by_hand(section, nuclei, clumps, holds), check_dtype=False
     )
 
 
@@ -71,15 +76,16 @@ def test_bins_hold_every_nucleus_once():
     grid = np.stack(np.meshgrid(np.arange(20), np.arange(20)), axis=-1).reshape(-1, 2)
     section = a_section((grid + 0.5) * edge / UM, "square", edge)
     corners = np.random.default_rng(0).integers(0, 20, (500, 2)) * edge / UM  # on the corners of four bins
-    found = count_nuclei(section, a_table(corners))
+    found = count_nuclei(section, a_table(corners), NO_CLUMPS)
     assert found[Keys.NUCLEI_COUNT].sum() == 500
 
 
 def test_a_spot_without_nuclei_has_a_count_and_no_means():
-    found = count_nuclei(a_section(np.array([(500.0, 500.0)])), a_table(np.empty((0, 2)))).iloc[0]
+    found = count_nuclei(a_section(np.array([(500.0, 500.0)])), a_table(np.empty((0, 2))), NO_CLUMPS).iloc[0]
     assert found[Keys.NUCLEI_COUNT] == 0
     assert found[Keys.NUCLEI_DENSITY] == 0
-    assert found.drop([Keys.NUCLEI_COUNT, Keys.NUCLEI_DENSITY]).isna().all()
+    assert found[Keys.NUCLEI_LEFT_OUT] == 0
+    assert found.drop([Keys.NUCLEI_COUNT, Keys.NUCLEI_DENSITY, Keys.NUCLEI_LEFT_OUT]).isna().all()
 
 
 @pytest.mark.parametrize(
@@ -96,12 +102,12 @@ def test_a_spot_without_nuclei_has_a_count_and_no_means():
 def test_density_is_by_the_part_of_the_spot_in_the_image(kind, px, share):
     section = a_section(np.array([px], float), kind)
     inside = np.clip(np.array([px], float), 1, (999, 899))
-    found = count_nuclei(section, a_table(np.repeat(inside, 3, axis=0)))
+    found = count_nuclei(section, a_table(np.repeat(inside, 3, axis=0)), NO_CLUMPS)
     area = (55**2 if kind == "square" else np.pi * 27.5**2) * 1e-6
     assert found[Keys.NUCLEI_COUNT].item() == 3
     assert found[Keys.NUCLEI_DENSITY].item() == pytest.approx(3 / area / share, rel=0.03)
 
 
 def test_a_spot_outside_the_image_has_no_density():
-    found = count_nuclei(a_section(np.array([(-100.0, 400.0)])), a_table(np.array([(5.0, 400.0)])))
+    found = count_nuclei(a_section(np.array([(-100.0, 400.0)])), a_table(np.array([(5.0, 400.0)])), NO_CLUMPS)
     assert found[Keys.NUCLEI_DENSITY].isna().all()

@@ -19,7 +19,14 @@ from PIL import Image
 from spadework.keys import NUCLEI, Keys
 from spadework.simulation import simulate
 
-MADE = ("labels.ome.tif", "nuclei.parquet", "spots.csv", "figures/outlines.png", "figures/spots.png")
+MADE = (
+    "labels.ome.tif",
+    "nuclei.parquet",
+    "clumps.parquet",
+    "spots.csv",
+    "figures/outlines.png",
+    "figures/spots.png",
+)
 COVARIATES = ["log10_umi", "nuclei_density_mm2"]
 TRAINED_ON_NOTHING = {"images": "nowhere", "labels": "nowhere"}
 

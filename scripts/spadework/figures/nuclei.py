@@ -28,6 +28,7 @@ from spadework.nuclei.slide import LARGEST_UM
 from spadework.patches import ScaledImage
 
 _OUTLINE = "#00F0C8"
+_CLUMP = "#FF7A00"
 _FRAME = "#FFD500"
 _EDGED = [Stroke(linewidth=2.5, foreground="black"), Normal()]
 # Share of the spots with fewer nuclei -> title of its close-up.
@@ -48,17 +49,18 @@ def nuclei_over_tissue(
     scaled: ScaledImage,
     labels: str | Path,
     nuclei: pd.DataFrame,
+    clumps: pd.DataFrame,
     spots: pd.DataFrame,
     sample: str,
 ) -> Figure:
-    """Show the section, and close-ups of spots with many and with few nuclei, each nucleus outlined.
+    """Show the section, and close-ups of spots with many and with few nuclei, each nucleus and clump outlined.
 
     Parameters
     ----------
     labels
         Label image of :func:`spadework.nuclei.slide.label_slide`.
-    nuclei
-        Its table.
+    nuclei, clumps
+        Its tables.
     spots
         Table of :func:`spadework.nuclei.spots.count_nuclei`.
     """
@@ -69,9 +71,11 @@ def nuclei_over_tissue(
     grid = figure.add_gridspec(2, 4)
     whole = figure.add_subplot(grid[:, :2])
     draw_tissue(whole, canvas.for_width(6.5 * figure.dpi), wash=0)
-    clumps = nuclei.attrs["left_out"]["too_large_um2"] / 1e6
-    left_out = f"; {clumps:.2g} mm² of clumps wider than {LARGEST_UM:g} µm are left out" if clumps else ""
-    whole.set_title(f"{len(nuclei)} nuclei{left_out}", y=1)
+    left_out = ""
+    if len(clumps):
+        share = nuclei.attrs["left_out"]["too_large_share"]
+        left_out = f"\nleft out: clumps wider than {LARGEST_UM:g} µm (orange), {share:.1%} of what was found, by area"
+    whole.set_title(f"{len(nuclei):,} nuclei{left_out}", y=1)
     store: Any = zarr.open(tifffile.imread(labels, aszarr=True, series=0, level=0), mode="r")
     for k, (rank, i) in enumerate(_places(canvas, spots, scaled, edge)):
         corner = canvas.xy[i] - edge / 2
@@ -80,8 +84,10 @@ def nuclei_over_tissue(
         whole.annotate("abcd"[k], tuple(corner), (-3, 0), textcoords="offset points", **letter)
         ax = figure.add_subplot(grid[k // 2, 2 + k % 2])
         _close_up(ax, canvas, i, scaled, store, nuclei.attrs["um_per_px"], edge)
+        if len(clumps):
+            _outline(ax, _clump_outlines(clumps, lattice, corner, corner + edge), _CLUMP)
         count = int(spots[Keys.NUCLEI_COUNT].iloc[i])
-        ax.set_title(f"{'abcd'[k]}  {_PLACES[rank]}: {count} nuclei", y=1, fontsize=9)
+        ax.set_title(f"{'abcd'[k]}  {_PLACES[rank]}: {_count(count)} centred in it", y=1, fontsize=9)
     segmenter = nuclei.attrs["segmenter"]
     source = segmenter.get("origin", {}).get("source")
     by = {"unet": "a U-Net", "stardist": "StarDist"}.get(segmenter["engine"], segmenter["engine"])
@@ -123,9 +129,7 @@ def _close_up(
     draw_tissue(ax, view, wash=0)
     (left, right), (top, bottom) = _pixels(low, high, label_um, store.shape[::-1])
     lines = outlines(np.asarray(store[top:bottom, left:right]))
-    ax.add_collection(
-        LineCollection([(line + np.array([left, top])) * label_um for line in lines], colors=_OUTLINE, linewidths=1.1)
-    )
+    _outline(ax, [(line + np.array([left, top])) * label_um for line in lines], _OUTLINE)
     style: dict[str, Any] = {"fill": False, "ec": "white", "lw": 1.2, "ls": (0, (4, 3)), "path_effects": _EDGED}
     if canvas.square:
         half = canvas.spot_um / 2
@@ -133,6 +137,31 @@ def _close_up(
     else:
         ax.add_patch(Circle(tuple(canvas.xy[i]), canvas.spot_um / 2, **style))
     ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
+
+
+def _outline(ax: Axes, lines: list[NDArray[np.float64]], colour: str) -> None:
+    ax.add_collection(LineCollection(lines, colors=colour, linewidths=1.1))
+
+
+def _clump_outlines(
+    clumps: pd.DataFrame, lattice: dict[str, Any], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """Trace the clumps of a region, in µm: cells that are covered for the most part."""
+    um = np.array([lattice["um_per_px_x"], lattice["um_per_px_y"]], float)
+    cell_um = np.asarray(clumps.attrs["cell_px"]) * um
+    place = clumps[["x", "y"]].to_numpy(float) * um
+    seen = np.all((place > low) & (place < high), axis=1) & (clumps["area_um2"] > cell_um.prod() / 2)
+    column, row = np.floor(place[seen] / cell_um).astype(int).T
+    if not len(row):
+        return []
+    corner = np.array([column.min(), row.min()])
+    covered = np.zeros((row.max() - corner[1] + 1, column.max() - corner[0] + 1), np.int64)
+    covered[row - corner[1], column - corner[0]] = 1
+    return [(line + corner) * cell_um for line in outlines(covered)]
+
+
+def _count(n: int) -> str:
+    return f"{n} nucle{'us' if n == 1 else 'i'}"
 
 
 def _pixels(

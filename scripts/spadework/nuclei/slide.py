@@ -9,7 +9,6 @@ nothing depends on how the slide is cut into blocks.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,10 @@ log = logging.getLogger("spadework")
 CORE_PX = 1024
 # Wider objects are clumps, folds and dust.
 LARGEST_UM = 40.0
+# Share of what was found that may be clumps before the log warns.
+MANY_CLUMPS = 0.1
+# Clumps are kept as squares of about this edge.
+_CLUMP_CELL_UM = 2.0
 # Nuclei this far outside the tissue of the overview still count: its edge is blurred, and fat is pale.
 TISSUE_MARGIN_UM = 100.0
 OVERVIEW_PX = 1600
@@ -154,7 +157,7 @@ def label_slide(
     *,
     min_area_um2: float,
     core_px: int = CORE_PX,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Find all nuclei of an image and write their labels as a pyramidal OME-TIFF.
 
     Parameters
@@ -170,11 +173,14 @@ def label_slide(
 
     Returns
     -------
-    pandas.DataFrame
+    nuclei : pandas.DataFrame
         A row per nucleus, in the order of its topmost, then leftmost pixel: ``label`` (1 to n), centroid ``x``, ``y``
         and bounding box ``x0``, ``y0``, ``x1``, ``y1`` in full-resolution pixels (pixel k spans k to k + 1),
         ``area_um2``, ``eccentricity``, ``haematoxylin`` (mean optical density), ``nearest_um`` (to the centroid of
         the nearest other nucleus, NaN where there is none). ``attrs`` say how it was made.
+    clumps : pandas.DataFrame
+        Where objects wider than ``LARGEST_UM`` were left out, as squares of ``attrs["cell_px"]`` full-resolution
+        pixels: centre ``x``, ``y``, and ``area_um2``, how much of the square they cover.
     """
     grid = Grid(scaled, segmenter.um_per_px)
     halo = int(np.ceil(LARGEST_UM / segmenter.um_per_px))
@@ -185,12 +191,17 @@ def label_slide(
         "%d x %d px at %.4g µm/px; %d of %d blocks hold tissue, the others are skipped",
         *(grid.width, grid.height, segmenter.um_per_px, len(on_tissue), len(todo)),
     )
-    found, left_out, n = [], Counter[str](too_small=0, too_large_px=0), 0
+    found, clumped, n, n_small = [], [], 0, 0
     with label_store(Path(path), grid.width, grid.height) as store:
         for block in tqdm(on_tissue, "nuclei", mininterval=5, ascii=True, unit="block"):
             pixels = grid.read(block.window_x, block.window_y)
             labels = segmenter.segment(pixels, block.part)
-            labels, table = _owned(labels, block, grid, mask, min_area_um2, halo, left_out)
+            places = find_objects(labels)
+            # Cut off where the block's sight ends, or reaching there from the core: as wide in every other block.
+            wide = np.array([p is not None and max(s.stop - s.start for s in p) > halo for p in (None, *places)])
+            clumped.append(_clumps(labels, wide, block, grid, mask))
+            labels, table, small = _owned(labels, places, wide, block, grid, mask, min_area_um2)
+            n_small += small
             if not len(table):
                 continue
             table["haematoxylin"] = _haematoxylin(pixels[block.part], labels, tissue)
@@ -202,12 +213,9 @@ def label_slide(
         number = np.zeros(n + 1, np.uint32)
         number[order + 1] = np.arange(1, n + 1)
         write_label_image(Path(path), store, number, grid.um_per_px)
-    clumps_um2 = float(left_out["too_large_px"] * grid.um_per_px.prod())
-    log.info(
-        "%d nuclei; left out: %d objects below %g µm², and %.3g mm² of clumps wider than %g µm",
-        *(n, left_out["too_small"], min_area_um2, clumps_um2 / 1e6, LARGEST_UM),
-    )
     nuclei = _in_full_resolution(table.iloc[order], grid, scaled)
+    clumps = _cells_in_full_resolution(clumped, grid, scaled)
+    _report(nuclei, clumps, n_small, min_area_um2)
     nuclei.attrs = {
         "nuclei": len(nuclei),
         "largest_um": LARGEST_UM,
@@ -215,32 +223,88 @@ def label_slide(
         "um_per_px": [float(um) for um in grid.um_per_px],
         "image": scaled.source,
         "image_px": [scaled.image.width / scaled.scale[0], scaled.image.height / scaled.scale[1]],
-        "left_out": {"too_small": left_out["too_small"], "too_large_um2": clumps_um2},
+        "left_out": {
+            "too_small": n_small,
+            "too_large_um2": float(clumps["area_um2"].sum()),
+            "too_large_share": clumped_share(nuclei, clumps),
+        },
     }
-    return nuclei
+    return nuclei, clumps
+
+
+def clumped_share(nuclei: pd.DataFrame, clumps: pd.DataFrame) -> float:
+    """Area of the clumps, of the area of all that was found; 0 where nothing was."""
+    area = float(clumps["area_um2"].sum())
+    return area / (area + float(nuclei["area_um2"].sum())) if area else 0.0
+
+
+def _report(nuclei: pd.DataFrame, clumps: pd.DataFrame, n_small: int, min_area_um2: float) -> None:
+    """Log what was found, and what was left out."""
+    share = clumped_share(nuclei, clumps)
+    area = float(clumps["area_um2"].sum()) / 1e6
+    log.info(
+        "%d nuclei; left out: %d objects below %g µm², and %.3g mm² of clumps wider than %g µm",
+        *(len(nuclei), n_small, min_area_um2, area, LARGEST_UM),
+    )
+    if share > MANY_CLUMPS:
+        log.warning(
+            "clumps are %.0f %% of what was found, by area: crowded spots have too few nuclei. outlines.png and "
+            "nuclei_left_out_um2 show where; unet.objects.watershed or another unet.um_per_px may part them",
+            100 * share,
+        )
+
+
+def _clumps(
+    labels: NDArray[np.int32], wide: NDArray[np.bool_], block: Block, grid: Grid, mask: TissueMask
+) -> pd.DataFrame:
+    """Return how many pixels of wide objects lie in each cell of the grid, of the core of a block.
+
+    By pixel: a clump that reaches into several blocks has no centroid that any of them could tell.
+    """
+    (x0, x1), (y0, y1) = block.core_x, block.core_y
+    top, left = block.seen_y[0], block.seen_x[0]
+    y, x = np.nonzero(wide[labels[y0 - top : y1 - top, x0 - left : x1 - left]])
+    y, x = y + y0, x + x0
+    y, x = (place[mask.at(x, y)] for place in (y, x))
+    cell = _cell_px(grid)
+    return pd.DataFrame({"row": y // cell, "column": x // cell}).value_counts().rename("n_px").reset_index()
+
+
+def _cell_px(grid: Grid) -> int:
+    return max(1, round(_CLUMP_CELL_UM / float(grid.um_per_px.mean())))
+
+
+def _cells_in_full_resolution(clumped: list[pd.DataFrame], grid: Grid, scaled: ScaledImage) -> pd.DataFrame:
+    """Sum what blocks found of each cell, and turn pixels of the grid into full-resolution pixels and µm²."""
+    table = pd.concat(clumped) if clumped else pd.DataFrame(columns=["row", "column", "n_px"])
+    table = table.groupby(["row", "column"], as_index=False)["n_px"].sum()
+    edge = _cell_px(grid) * grid.source_px / scaled.scale
+    clumps = pd.DataFrame(
+        {
+            "x": (table["column"].to_numpy(float) + 0.5) * edge[0],
+            "y": (table["row"].to_numpy(float) + 0.5) * edge[1],
+            "area_um2": table["n_px"].to_numpy(float) * grid.um_per_px.prod(),
+        }
+    )
+    clumps.attrs["cell_px"] = [float(px) for px in edge]
+    return clumps
 
 
 def _owned(
     labels: NDArray[np.int32],
+    places: list[tuple[slice, slice]],
+    wide: NDArray[np.bool_],
     block: Block,
     grid: Grid,
     mask: TissueMask,
     min_area_um2: float,
-    halo_px: int,
-    left_out: Counter[str],
-) -> tuple[NDArray[np.int32], pd.DataFrame]:
+) -> tuple[NDArray[np.int32], pd.DataFrame, int]:
     """Keep the nuclei that belong to a block, numbered from 1, and measure them, in pixels of the whole grid.
 
-    An object that is cut off where the block's sight ends, or that reaches there from the core, is wider than the
-    halo: too large for a nucleus, as it is in every other block that sees it.
+    Also returns how many were too small.
     """
     top, left = block.seen_y[0], block.seen_x[0]
-    places = find_objects(labels)
-    wide = np.array([False, *(p is not None and max(s.stop - s.start for s in p) > halo_px for p in places)])
     (x0, x1), (y0, y1) = block.core_x, block.core_y
-    # Counted by pixel: a clump that reaches into several blocks has no centroid that any of them could tell.
-    py, px = np.nonzero(wide[labels[y0 - top : y1 - top, x0 - left : x1 - left]])
-    left_out["too_large_px"] += int(mask.at(px + x0, py + y0).sum())
     n_px = np.bincount(labels.ravel())
     ids = np.flatnonzero(n_px)
     ids = ids[ids > 0]
@@ -256,7 +320,6 @@ def _owned(
     box = np.array([[(s.start, s.stop) for s in places[i - 1]] for i in ids[mine]]).reshape(-1, 2, 2)
     ids, n_px, sum_y, sum_x = (values[mine] for values in (ids, n_px, sum_y, sum_x))
     kept = n_px * grid.um_per_px.prod() >= min_area_um2
-    left_out["too_small"] += int((~kept).sum())
     renumber = np.zeros(len(places) + 1, np.int32)
     renumber[ids[kept]] = np.arange(1, kept.sum() + 1)
     labels = renumber[labels]
@@ -276,7 +339,7 @@ def _owned(
     )
     if len(table):
         table["eccentricity"] = regionprops_table(labels, properties=("eccentricity",))["eccentricity"]
-    return labels, table
+    return labels, table, int((~kept).sum())
 
 
 def _haematoxylin(pixels: NDArray[np.uint8], labels: NDArray[np.int32], tissue: TissueModel) -> NDArray[np.float64]:

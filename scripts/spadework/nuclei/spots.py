@@ -24,21 +24,21 @@ _MEANS = {
 }
 
 
-def count_nuclei(section: ad.AnnData, nuclei: pd.DataFrame) -> pd.DataFrame:
+def count_nuclei(section: ad.AnnData, nuclei: pd.DataFrame, clumps: pd.DataFrame) -> pd.DataFrame:
     """Count and average the nuclei whose centroid lies in each spot: a disc, or the square of a bin.
 
     Parameters
     ----------
     section
         AnnData of the ingest stage, with centres and lattice.
-    nuclei
-        Table of :func:`spadework.nuclei.slide.label_slide`.
+    nuclei, clumps
+        Tables of :func:`spadework.nuclei.slide.label_slide`.
 
     Returns
     -------
     pandas.DataFrame
         By barcode, :data:`spadework.keys.NUCLEI`: the count, nuclei per mm² of the part of the spot that lies in the
-        image (NaN where none does), and means, NaN where a spot has no nucleus.
+        image (NaN where none does), means (NaN where a spot has no nucleus), and the area of clumps left out.
     """
     lattice = section.uns[Keys.SPADE]["lattice"]
     um_per_px = np.array([lattice["um_per_px_x"], lattice["um_per_px_y"]], float)
@@ -52,6 +52,9 @@ def count_nuclei(section: ad.AnnData, nuclei: pd.DataFrame) -> pd.DataFrame:
     for column, source in _MEANS.items():
         total = np.bincount(spot, nuclei[source].to_numpy(float)[nucleus], minlength=len(spots))
         table[column] = np.divide(total, count, out=np.full(len(spots), np.nan), where=count > 0)
+    spot, cell = _inside(spots, clumps[["x", "y"]].to_numpy(float) * um_per_px, lattice)
+    area = clumps["area_um2"].to_numpy(float)[cell]
+    table[Keys.NUCLEI_LEFT_OUT] = np.bincount(spot, area, minlength=len(spots))
     return table[list(NUCLEI)]
 
 
