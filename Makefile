@@ -12,8 +12,9 @@ DEMO_NUCLEI := resources/cache/demo_nuclei/.complete
 STARTED := resources/cache/.started
 define run
 	@touch $(STARTED)
-	$(BIN)/snakemake --configfile $(1) --quiet rules || { find logs -name '*.log' -newer $(STARTED) \
-		-exec sed -n '/^spadework stopped at/,$$p' {} ';' >&2; exit 1; }
+	@echo "snakemake --configfile $(1) --quiet rules"
+	@$(BIN)/snakemake --configfile $(1) --quiet rules || { find logs -name '*.log' -newer $(STARTED) \
+		-exec sed -n -e '/^spadework stopped at/,$$p' -e '/^Traceback/,$$p' {} ';' >&2 2>/dev/null; exit 1; }
 endef
 
 .PHONY: demo demo-nuclei test lint setup lock clean

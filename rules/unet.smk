@@ -1,6 +1,11 @@
 TRAINED_ON = pick("unet", "images", "labels", "names", "held_out", "validation", "split_by")
 
 
+def training_mb():
+    """Size of the images and labels, which are no inputs."""
+    return stopping(targets.training_mb, config)
+
+
 rule unet:
     """Train the U-Net of the configuration and score it (part of all where nuclei need one)."""
     input:
@@ -19,7 +24,7 @@ rule train_unet:
         "benchmarks/unet/train_unet.tsv"
     params:
         data=TRAINED_ON,
-        files=lambda w: stopping(targets.training_digest, config),
+        digest=lambda w: stopping(targets.training_digest, config),
         unet=pick("unet", "um_per_px", "source", "network", "touching", "training", "augmentation", "device"),
         seed=config["seed"],
         # What an interrupted training goes on from: no output, which Snakemake would delete.
@@ -27,8 +32,8 @@ rule train_unet:
         code=code_id("train_unet.py"),
     threads: 8
     resources:
-        mem_mb=mem_mb(3000, 40),
-        runtime=minutes(240, 1),
+        mem_mb=mem_mb(3000, 40, besides=training_mb),
+        runtime=minutes(240, 1, besides=training_mb),
         gpu=1 if config["unet"]["device"] == "gpu" else 0,
     conda:
         "../envs/tensorflow.yaml"
@@ -51,15 +56,15 @@ rule score_unet:
         "benchmarks/unet/score_unet.tsv"
     params:
         data=TRAINED_ON,
-        files=lambda w: stopping(targets.training_digest, config),
+        digest=lambda w: stopping(targets.training_digest, config),
         objects=config["unet"]["objects"],
         device=config["unet"]["device"],
         dpi=config["figures"]["dpi"],
         code=code_id("score_unet.py"),
     threads: 8
     resources:
-        mem_mb=mem_mb(3000, 40),
-        runtime=minutes(30, 0.5),
+        mem_mb=mem_mb(3000, 40, besides=training_mb),
+        runtime=minutes(30, 0.5, besides=training_mb),
         gpu=1 if config["unet"]["device"] == "gpu" else 0,
     conda:
         "../envs/tensorflow.yaml"

@@ -231,8 +231,8 @@ def _nuclei(run: Mapping[str, Any], cite: _Citations) -> str:
     return f"""
         Nuclei were segmented in the {_list(dict.fromkeys(_IMAGES[section["image"]] for section in found), "or")}
         images, resampled to {um_per_px} µm per pixel, by {how}; objects smaller than {settings["min_area_um2"]:g} µm²
-        or wider than {found[0]["largest_um"]:g} µm were left out (the wide ones: {clumped} % of what was found,
-        by area), and {sections} nuclei{_each(found)} stayed. Nuclei were
+        or wider than {found[0]["largest_um"]:g} µm were left out (the wide ones: {clumped} % of the area of
+        nuclei and clumps), and {sections} nuclei{_each(found)} stayed. Nuclei were
         counted per spot, and their area, eccentricity, haematoxylin (by colour deconvolution {cite("ruifrok")}) and
         distance to the nearest other nucleus averaged."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,10 @@ def all_inputs(samples: dict[str, Sample], config: dict[str, Any], registry: Reg
     return found
 
 
+# Where images lie in a folder: side by side, or in a folder each.
+_TRAINING_FORMS = ("*", "*/images/*", "*/masks/*")
+
+
 def training_data(config: dict[str, Any]) -> list[str]:
     """Name what a U-Net is trained on: two folders or two stacks, and the list of names if there is one.
 
@@ -166,21 +171,34 @@ def training_data(config: dict[str, Any]) -> list[str]:
     return [str(path) for path in dict.fromkeys(paths.values())]
 
 
+def training_files(config: dict[str, Any]) -> list[tuple[str, Path]]:
+    """List the files in :func:`training_data`, as the reader finds them: name below what is given, and path."""
+    found = []
+    for given in training_data(config):
+        top = Path(given)
+        paths = [top] if top.is_file() else sorted(p for form in _TRAINING_FORMS for p in top.glob(form))
+        names = ((path.relative_to(top), path) for path in paths if path.is_file())
+        found += [(str(name), path) for name, path in names if not any(p.startswith(".") for p in name.parts)]
+    return found
+
+
 def training_digest(config: dict[str, Any]) -> str:
     """Return a digest of the files a U-Net is trained on, so that Snakemake sees when one changes.
 
     As inputs of the rule, thousands of masks would be listed on the terminal for every job.
     """
-    digest = hashlib.sha256()
-    for given in training_data(config):
-        top = Path(given)
-        for path in [top] if top.is_file() else sorted(top.rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                digest.update(str(path.relative_to(top)).encode() + b"\0")
-                # Of a folder per image, single objects' masks, small and many, go by their sizes.
-                single = path.parent.name == "masks"
-                digest.update(str(path.stat().st_size).encode() if single else file_digest(path).encode())
-    return digest.hexdigest()
+    return _digest(tuple(training_files(config)))
+
+
+@cache
+def _digest(files: tuple[tuple[str, Path], ...]) -> str:
+    text = "".join(f"{name}\0{file_digest(path)}\0" for name, path in files)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def training_mb(config: dict[str, Any]) -> float:
+    """Sum the sizes of the files a U-Net is trained on, MB."""
+    return sum(path.stat().st_size for _, path in training_files(config)) / 1e6
 
 
 def benchmark_patterns(
@@ -285,7 +303,9 @@ def whole_mb(files: Iterable[str]) -> float:
     return sum(sizes) / 1e6
 
 
-def growing(sections: dict[str, dict[str, Any]], base: float, per_mb: float) -> Callable[..., int]:
+def growing(
+    sections: dict[str, dict[str, Any]], base: float, per_mb: float, besides: Callable[[], float] = lambda: 0.0
+) -> Callable[..., int]:
     """Make a resource function, of MB or minutes: by size of what is read whole, doubled with every attempt.
 
     Parameters
@@ -293,10 +313,12 @@ def growing(sections: dict[str, dict[str, Any]], base: float, per_mb: float) -> 
     sections
         As from :func:`all_inputs`. A job that is submitted together with those before it has inputs that are not
         there yet: the section's own files stand in for them.
+    besides
+        Says how many MB are read that are no inputs.
     """
 
     def ask(wildcards: object, input: Iterable[str], attempt: int) -> int:
-        mb = whole_mb(input)
+        mb = whole_mb(input) + besides()
         section = sections.get(getattr(wildcards, "sample", ""))
         if section and not all(Path(f).exists() for f in input):
             mb = max(mb, whole_mb(section["files"] + section["image"]))

@@ -235,7 +235,7 @@ def test_nuclei_are_named_where_they_were_found():
     assert "trained on 51 labelled images (digest" in text
     simulated = {"engine": "unet", "origin": origin | {"source": "simulated tissue"}}
     assert "51 labelled images (simulated tissue; digest" in written(nuclei=NUCLEI | {"segmenter": simulated})
-    assert "left out (the wide ones: 7 % of what was found, by area), and 36,381 nuclei stayed" in text
+    assert "left out (the wide ones: 7 % of the area of nuclei and clumps), and 36,381 nuclei stayed" in text
     assert "Ronneberger" in text
     text = written(nuclei=NUCLEI | {"segmenter": {"engine": "stardist", "model": "he"}})
     assert "by StarDist [" in text

@@ -73,7 +73,7 @@ def test_close_ups_show_the_densest_and_the_sparsest_spot_and_their_nuclei(secti
     figure = nuclei_over_tissue(section, scaled, path, nuclei, clumps, spots, "s")
     figure.canvas.draw()
     whole, densest, *_, sparsest = figure.axes
-    assert "clumps wider than 40 µm (orange), 12.5%" in whole.get_title()
+    assert "clumps wider than 40 µm (orange), 12.5% of the area" in whole.get_title()
     assert "densest" in densest.get_title()
     assert "sparsest" in sparsest.get_title()
     (line,) = densest.collections[0].get_segments()

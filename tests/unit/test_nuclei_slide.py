@@ -44,10 +44,10 @@ def scaled(rgb: np.ndarray, um: tuple[float, float] = UM) -> ScaledImage:
     return ScaledImage(ArrayImage(rgb), (1.0, 1.0), um, "fullres")
 
 
-def run(rgb: np.ndarray, path, core_px: int, **options) -> tuple[pd.DataFrame, np.ndarray]:
+def run(rgb: np.ndarray, path, core_px: int, **options) -> tuple[pd.DataFrame, np.ndarray, pd.DataFrame]:
     segmenter = ThresholdSegmenter(**options)
-    table, _ = label_slide(scaled(rgb), segmenter, TISSUE, path, min_area_um2=12.0, core_px=core_px)
-    return table, tifffile.imread(path)
+    table, clumps = label_slide(scaled(rgb), segmenter, TISSUE, path, min_area_um2=12.0, core_px=core_px)
+    return table, tifffile.imread(path), clumps
 
 
 @pytest.fixture(autouse=True)
@@ -65,9 +65,10 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize("core_px", [32, 64, 100, 256, 500])
 def test_nothing_depends_on_the_blocks(whole, tmp_path, core_px):
-    table, labels = run(picture(1), tmp_path / "labels.ome.tif", core_px)
+    table, labels, clumps = run(picture(1), tmp_path / "labels.ome.tif", core_px)
     np.testing.assert_array_equal(labels, whole[1])
     pd.testing.assert_frame_equal(table, whole[0], check_exact=True)
+    pd.testing.assert_frame_equal(clumps, whole[2], check_exact=True)
     assert table.attrs == whole[0].attrs
     assert len(table) > 40
     assert table.attrs["left_out"]["too_large_um2"] > 500
@@ -79,15 +80,16 @@ def test_nothing_depends_on_the_blocks(whole, tmp_path, core_px):
 def test_nothing_depends_on_the_blocks_of_any_picture(tmp_path_factory, seed, core_px, n):
     folder = tmp_path_factory.mktemp("any")
     rgb = picture(seed, 160, 130, n)
-    table, labels = run(rgb, folder / "a.ome.tif", core_px)
-    expected, expected_labels = run(rgb, folder / "b.ome.tif", 4096)
+    table, labels, clumps = run(rgb, folder / "a.ome.tif", core_px)
+    expected, expected_labels, expected_clumps = run(rgb, folder / "b.ome.tif", 4096)
     np.testing.assert_array_equal(labels, expected_labels)
     assert table.attrs == expected.attrs
     pd.testing.assert_frame_equal(table, expected, check_exact=True)
+    pd.testing.assert_frame_equal(clumps, expected_clumps, check_exact=True)
 
 
 def test_table_and_labels_say_the_same(whole):
-    table, labels = whole
+    table, labels, _ = whole
     regions = regionprops(labels)
     assert [r.label for r in regions] == list(table["label"]) == list(range(1, len(table) + 1))
     scale = np.array([420, 350]) / labels.shape[::-1]
@@ -113,7 +115,7 @@ def test_planted_nuclei_are_found_where_they_are_and_as_dark_as_they_are(tmp_pat
     centres = np.array([(50.5, 60.5), (150.5, 100.5), (200.5, 220.5)])  # x, y
     for x, y in centres:
         rgb[ellipse(y - 0.5, x - 0.5, 9, 9)] = 60, 50, 120
-    table, _ = run(rgb, tmp_path / "labels.ome.tif", 64, threshold=142.0)  # half way to the tissue
+    table, *_ = run(rgb, tmp_path / "labels.ome.tif", 64, threshold=142.0)  # half way to the tissue
     np.testing.assert_allclose(table[["x", "y"]], centres[np.argsort(centres[:, 1])], atol=0.5)
     np.testing.assert_allclose(table["area_um2"], np.pi * 81 * np.prod(UM), rtol=0.05)
     density = np.log10((np.array(GLASS) + 1) / np.array([61, 51, 121]))
@@ -133,7 +135,7 @@ def test_clumps_are_left_out_where_they_are_and_said(tmp_path, core_px, caplog):
         )
     assert len(nuclei) == 1
     cell = np.array(clumps.attrs["cell_px"])
-    np.testing.assert_allclose(cell * UM, 2, rtol=0.1)
+    np.testing.assert_allclose(cell * UM, 1, rtol=0.1)
     np.testing.assert_allclose((clumps["x"].min(), clumps["x"].max()), (100, 260), atol=cell[0])
     np.testing.assert_allclose((clumps["y"].min(), clumps["y"].max()), (40, 80), atol=cell[1])
     np.testing.assert_allclose(clumps["area_um2"].sum(), 40 * 160 * np.prod(UM), rtol=0.02)
@@ -141,11 +143,11 @@ def test_clumps_are_left_out_where_they_are_and_said(tmp_path, core_px, caplog):
     assert clumps["area_um2"].max() <= (cell * UM).prod() * 1.001
     share = nuclei.attrs["left_out"]["too_large_share"]
     assert share == pytest.approx(40 * 160 / (40 * 160 + np.pi * 81), rel=0.02)
-    assert f"clumps are {100 * share:.0f} % of what was found" in caplog.text
+    assert f"clumps are {100 * share:.0f} % of the area" in caplog.text
 
 
 @pytest.mark.parametrize("core_px", [64, 4096])
-def test_what_lies_far_from_tissue_is_no_nucleus(tmp_path, core_px):
+def test_what_lies_far_from_tissue_is_no_nucleus(tmp_path, core_px, caplog):
     rgb = np.full((200, 300, 3), GLASS, np.uint8)
     rgb[:, :100] = 225, 60, 60
     for x in (50, 105, 250):
@@ -158,6 +160,7 @@ def test_what_lies_far_from_tissue_is_no_nucleus(tmp_path, core_px):
     np.testing.assert_allclose(np.sort(table["x"]), [50, 105], atol=1)
     assert table.attrs["left_out"] == {"too_small": 0, "too_large_um2": 0, "too_large_share": 0}
     assert clumps.empty
+    assert "clumps are" not in caplog.text
 
 
 def test_blocks_of_glass_are_not_looked_at(tmp_path):
@@ -178,7 +181,7 @@ def test_blocks_of_glass_are_not_looked_at(tmp_path):
 @pytest.mark.parametrize("colour", [(225, 170, 200), GLASS])
 def test_an_image_without_nuclei_gives_an_empty_table(tmp_path, colour):
     rgb = np.full((90, 80, 3), colour, np.uint8)
-    table, labels = run(rgb, tmp_path / "labels.ome.tif", 64)
+    table, labels, _ = run(rgb, tmp_path / "labels.ome.tif", 64)
     assert len(table) == 0
     assert labels.max() == 0
     assert dict(table.dtypes) == {k: np.dtype(v) for k, v in slide.COLUMNS.items()}
@@ -188,7 +191,7 @@ def test_an_image_without_nuclei_gives_an_empty_table(tmp_path, colour):
 def test_a_single_nucleus_has_no_neighbour(tmp_path):
     rgb = np.full((90, 80, 3), (225, 170, 200), np.uint8)
     rgb[ellipse(40, 40, 8, 8)] = 60, 50, 120
-    table, _ = run(rgb, tmp_path / "labels.ome.tif", 64)
+    table, *_ = run(rgb, tmp_path / "labels.ome.tif", 64)
     assert len(table) == 1
     assert table["nearest_um"].isna().all()
 
@@ -196,7 +199,7 @@ def test_a_single_nucleus_has_no_neighbour(tmp_path):
 def test_the_label_image_is_a_pyramid_of_known_scale(tmp_path):
     rgb = np.tile(picture(2, 400, 400), (3, 4, 1))
     path = tmp_path / "labels.ome.tif"
-    table, labels = run(rgb, path, 1024)
+    table, labels, _ = run(rgb, path, 1024)
     with tifffile.TiffFile(path) as handle:
         assert handle.is_ome
         levels = handle.series[0].levels

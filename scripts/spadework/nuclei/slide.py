@@ -38,8 +38,8 @@ CORE_PX = 1024
 LARGEST_UM = 40.0
 # Share of what was found that may be clumps before the log warns.
 MANY_CLUMPS = 0.1
-# Clumps are kept as squares of about this edge.
-_CLUMP_CELL_UM = 2.0
+# Clumps are kept as squares of about this edge; bins of Visium HD have 2 µm and more.
+_CLUMP_CELL_UM = 1.0
 # Nuclei this far outside the tissue of the overview still count: its edge is blurred, and fat is pale.
 TISSUE_MARGIN_UM = 100.0
 OVERVIEW_PX = 1600
@@ -191,7 +191,7 @@ def label_slide(
         "%d x %d px at %.4g µm/px; %d of %d blocks hold tissue, the others are skipped",
         *(grid.width, grid.height, segmenter.um_per_px, len(on_tissue), len(todo)),
     )
-    found, clumped, n, n_small = [], [], 0, 0
+    found, clumped, n, n_too_small = [], [], 0, 0
     with label_store(Path(path), grid.width, grid.height) as store:
         for block in tqdm(on_tissue, "nuclei", mininterval=5, ascii=True, unit="block"):
             pixels = grid.read(block.window_x, block.window_y)
@@ -200,8 +200,9 @@ def label_slide(
             # Cut off where the block's sight ends, or reaching there from the core: as wide in every other block.
             wide = np.array([p is not None and max(s.stop - s.start for s in p) > halo for p in (None, *places)])
             clumped.append(_clumps(labels, wide, block, grid, mask))
-            labels, table, small = _owned(labels, places, wide, block, grid, mask, min_area_um2)
-            n_small += small
+            labels = np.where(wide[labels], 0, labels)
+            labels, table, too_small = _owned(labels, places, block, grid, mask, min_area_um2)
+            n_too_small += too_small
             if not len(table):
                 continue
             table["haematoxylin"] = _haematoxylin(pixels[block.part], labels, tissue)
@@ -215,7 +216,6 @@ def label_slide(
         write_label_image(Path(path), store, number, grid.um_per_px)
     nuclei = _in_full_resolution(table.iloc[order], grid, scaled)
     clumps = _cells_in_full_resolution(clumped, grid, scaled)
-    _report(nuclei, clumps, n_small, min_area_um2)
     nuclei.attrs = {
         "nuclei": len(nuclei),
         "largest_um": LARGEST_UM,
@@ -223,35 +223,26 @@ def label_slide(
         "um_per_px": [float(um) for um in grid.um_per_px],
         "image": scaled.source,
         "image_px": [scaled.image.width / scaled.scale[0], scaled.image.height / scaled.scale[1]],
-        "left_out": {
-            "too_small": n_small,
-            "too_large_um2": float(clumps["area_um2"].sum()),
-            "too_large_share": clumped_share(nuclei, clumps),
-        },
+        "left_out": _left_out(nuclei, clumps, n_too_small, min_area_um2),
     }
     return nuclei, clumps
 
 
-def clumped_share(nuclei: pd.DataFrame, clumps: pd.DataFrame) -> float:
-    """Area of the clumps, of the area of all that was found; 0 where nothing was."""
+def _left_out(nuclei: pd.DataFrame, clumps: pd.DataFrame, n_too_small: int, min_area_um2: float) -> dict[str, float]:
+    """Say what was left out: too small, and too large; the latter also as share of the area of all but the small."""
     area = float(clumps["area_um2"].sum())
-    return area / (area + float(nuclei["area_um2"].sum())) if area else 0.0
-
-
-def _report(nuclei: pd.DataFrame, clumps: pd.DataFrame, n_small: int, min_area_um2: float) -> None:
-    """Log what was found, and what was left out."""
-    share = clumped_share(nuclei, clumps)
-    area = float(clumps["area_um2"].sum()) / 1e6
+    share = area / (area + float(nuclei["area_um2"].sum())) if area else 0.0
     log.info(
         "%d nuclei; left out: %d objects below %g µm², and %.3g mm² of clumps wider than %g µm",
-        *(len(nuclei), n_small, min_area_um2, area, LARGEST_UM),
+        *(len(nuclei), n_too_small, min_area_um2, area / 1e6, LARGEST_UM),
     )
     if share > MANY_CLUMPS:
         log.warning(
-            "clumps are %.0f %% of what was found, by area: crowded spots have too few nuclei. outlines.png and "
-            "nuclei_left_out_um2 show where; unet.objects.watershed or another unet.um_per_px may part them",
+            "clumps are %.0f %% of the area of nuclei and clumps: crowded spots have too few nuclei. outlines.png "
+            "and nuclei_left_out_um2 show where; what may part them is in docs/nuclei.md",
             100 * share,
         )
+    return {"too_small": n_too_small, "too_large_um2": area, "too_large_share": share}
 
 
 def _clumps(
@@ -293,7 +284,6 @@ def _cells_in_full_resolution(clumped: list[pd.DataFrame], grid: Grid, scaled: S
 def _owned(
     labels: NDArray[np.int32],
     places: list[tuple[slice, slice]],
-    wide: NDArray[np.bool_],
     block: Block,
     grid: Grid,
     mask: TissueMask,
@@ -305,41 +295,25 @@ def _owned(
     """
     top, left = block.seen_y[0], block.seen_x[0]
     (x0, x1), (y0, y1) = block.core_x, block.core_y
-    n_px = np.bincount(labels.ravel())
-    ids = np.flatnonzero(n_px)
-    ids = ids[ids > 0]
-    n_px = n_px[ids]
-    rows, columns = (np.broadcast_to(i, labels.shape).ravel() for i in np.ogrid[: labels.shape[0], : labels.shape[1]])
+    y, x = np.nonzero(labels)
+    of = labels[y, x]
+    y, x = y + top, x + left
+    ids, first, n_px = np.unique(of, return_index=True, return_counts=True)
+    table = pd.DataFrame({"n_px": n_px, "top": y[first], "left": x[first]}, index=ids)
     # Whole numbers, hence the same in every block.
-    sum_y, sum_x = (
-        np.bincount(labels.ravel(), i)[ids].astype(np.int64) + n_px * start
-        for i, start in ((rows, top), (columns, left))
-    )
-    y, x = sum_y // n_px, sum_x // n_px
-    mine = (x0 <= x) & (x < x1) & (y0 <= y) & (y < y1) & mask.at(x, y) & ~wide[ids]
-    box = np.array([[(s.start, s.stop) for s in places[i - 1]] for i in ids[mine]]).reshape(-1, 2, 2)
-    ids, n_px, sum_y, sum_x = (values[mine] for values in (ids, n_px, sum_y, sum_x))
-    kept = n_px * grid.um_per_px.prod() >= min_area_um2
+    sum_x, sum_y = (np.bincount(of, place, len(places) + 1)[ids].astype(np.int64) for place in (x, y))
+    table["mean_x"], table["mean_y"] = sum_x / n_px, sum_y / n_px
+    boxes = np.array([[(s.start, s.stop) for s in places[i - 1]] for i in ids], np.int64).reshape(-1, 4)
+    table[["y0", "y1", "x0", "x1"]] = boxes + np.array([top, top, left, left])
+    column, row = sum_x // n_px, sum_y // n_px
+    mine = table[(x0 <= column) & (column < x1) & (y0 <= row) & (row < y1) & mask.at(column, row)]
+    kept = mine[mine["n_px"] * grid.um_per_px.prod() >= min_area_um2]
     renumber = np.zeros(len(places) + 1, np.int32)
-    renumber[ids[kept]] = np.arange(1, kept.sum() + 1)
+    renumber[kept.index] = np.arange(1, len(kept) + 1)
     labels = renumber[labels]
-    first = [int(np.argmax(labels[b[0, 0], b[1, 0] : b[1, 1]] == i)) for i, b in enumerate(box[kept], 1)]
-    table = pd.DataFrame(
-        {
-            "n_px": n_px[kept],
-            "mean_x": sum_x[kept] / n_px[kept],
-            "mean_y": sum_y[kept] / n_px[kept],
-            "x0": box[kept, 1, 0] + left,
-            "x1": box[kept, 1, 1] + left,
-            "y0": box[kept, 0, 0] + top,
-            "y1": box[kept, 0, 1] + top,
-            "top": box[kept, 0, 0] + top,
-            "left": box[kept, 1, 0] + np.array(first, int) + left,
-        }
-    )
-    if len(table):
-        table["eccentricity"] = regionprops_table(labels, properties=("eccentricity",))["eccentricity"]
-    return labels, table, int((~kept).sum())
+    if len(kept):
+        kept = kept.assign(eccentricity=regionprops_table(labels, properties=("eccentricity",))["eccentricity"])
+    return labels, kept, len(mine) - len(kept)
 
 
 def _haematoxylin(pixels: NDArray[np.uint8], labels: NDArray[np.int32], tissue: TissueModel) -> NDArray[np.float64]:

@@ -53,8 +53,8 @@ def count_nuclei(section: ad.AnnData, nuclei: pd.DataFrame, clumps: pd.DataFrame
         total = np.bincount(spot, nuclei[source].to_numpy(float)[nucleus], minlength=len(spots))
         table[column] = np.divide(total, count, out=np.full(len(spots), np.nan), where=count > 0)
     spot, cell = _inside(spots, clumps[["x", "y"]].to_numpy(float) * um_per_px, lattice)
-    area = clumps["area_um2"].to_numpy(float)[cell]
-    table[Keys.NUCLEI_LEFT_OUT] = np.bincount(spot, area, minlength=len(spots))
+    clumped = clumps["area_um2"].to_numpy(float)[cell]
+    table[Keys.NUCLEI_LEFT_OUT] = np.bincount(spot, clumped, minlength=len(spots))
     return table[list(NUCLEI)]
 
 
@@ -63,21 +63,21 @@ def _is_bin(lattice: dict[str, Any]) -> bool:
 
 
 def _inside(
-    spots: NDArray[np.float64], nuclei: NDArray[np.float64], lattice: dict[str, Any]
+    spots: NDArray[np.float64], places: NDArray[np.float64], lattice: dict[str, Any]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """List pairs of spot and nucleus, both in µm, where the one holds the centroid of the other."""
+    """List pairs of a spot and a place that lies in it, both in µm."""
     size = float(lattice["spot_um"])
-    if not len(nuclei):
+    if not len(places):
         return np.empty(0, np.intp), np.empty(0, np.intp)
     if _is_bin(lattice):
         # Bins lie side by side, so the nearest is the one; what is on the edge of two belongs to one of them.
-        nearest = KDTree(spots).query(nuclei)[1]
-        offset = _along_array(nuclei - spots[nearest], lattice)
-        nucleus = np.flatnonzero((np.abs(offset) <= size / 2 * (1 + 1e-9)).all(axis=1))
-        return nearest[nucleus], nucleus
-    near = KDTree(spots).query_ball_point(nuclei, size / 2)
-    nucleus = np.repeat(np.arange(len(near)), [len(found) for found in near])
-    return np.concatenate([*near, []]).astype(np.intp), nucleus
+        nearest = KDTree(spots).query(places)[1]
+        offset = _along_array(places - spots[nearest], lattice)
+        place = np.flatnonzero((np.abs(offset) <= size / 2 * (1 + 1e-9)).all(axis=1))
+        return nearest[place], place
+    near = KDTree(spots).query_ball_point(places, size / 2)
+    place = np.repeat(np.arange(len(near)), [len(found) for found in near])
+    return np.concatenate([*near, []]).astype(np.intp), place
 
 
 def _along_array(offset: NDArray[np.float64], lattice: dict[str, Any]) -> NDArray[np.float64]:
