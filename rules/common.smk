@@ -43,7 +43,7 @@ try:
     WEIGHTS = targets.weights_to_fetch(config)
     checks.check_nuclei(config)
     checks.check_unet(config)
-    if targets.trains_unet(config):
+    if targets.trains_unet(config) or config["unet"]["images"]:
         targets.training_data(config)
     checks.check_evidence(config, read_sets=workflow.is_main_process)
     checks.check_engines(config, own_r=OWN_R)

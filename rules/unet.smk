@@ -12,8 +12,34 @@ rule unet:
         targets.UNET_SCORES,
 
 
+rule list_training_images:
+    """Check the images that a U-Net is to be trained on, and list them.
+
+    Before a model is trained, and before the one there is makes way for it.
+    """
+    output:
+        "results/unet/images.csv",
+    log:
+        "logs/unet/list_training_images.log",
+    benchmark:
+        "benchmarks/unet/list_training_images.tsv"
+    params:
+        data=TRAINED_ON,
+        digest=lambda w: stopping(targets.training_digest, config),
+        code=code_id("list_training_images.py"),
+    resources:
+        mem_mb=mem_mb(1000, 40, besides=training_mb),
+        runtime=minutes(10, 0.5, besides=training_mb),
+    conda:
+        "../envs/scanpy.yaml"
+    script:
+        "../scripts/list_training_images.py"
+
+
 rule train_unet:
     """Train a U-Net on labelled images."""
+    input:
+        "results/unet/images.csv",
     output:
         model="results/unet/model.h5",
         last="results/unet/last.h5",
@@ -24,7 +50,6 @@ rule train_unet:
         "benchmarks/unet/train_unet.tsv"
     params:
         data=TRAINED_ON,
-        digest=lambda w: stopping(targets.training_digest, config),
         unet=pick("unet", "um_per_px", "source", "network", "touching", "training", "augmentation", "device"),
         seed=config["seed"],
         # What an interrupted training goes on from: no output, which Snakemake would delete.
@@ -56,7 +81,6 @@ rule score_unet:
         "benchmarks/unet/score_unet.tsv"
     params:
         data=TRAINED_ON,
-        digest=lambda w: stopping(targets.training_digest, config),
         objects=config["unet"]["objects"],
         device=config["unet"]["device"],
         dpi=config["figures"]["dpi"],

@@ -254,6 +254,18 @@ def check_nuclei(config: dict[str, Any]) -> None:
             expected=f"the {kind} of a {'StarDist' if engine == 'stardist' else 'U-Net'} model",
             remedy="correct nuclei.model",
         )
+    if engine == "unet" and model:
+        # Not needed by most runs.
+        import h5py
+
+        if not h5py.is_hdf5(model):
+            raise InputError(
+                "config",
+                model,
+                found="a file that is no U-Net of this workflow",
+                expected="a model made by `snakemake unet`, results/unet/model.h5",
+                remedy="correct nuclei.model, or set it to null to train one",
+            )
 
 
 def check_unet(config: dict[str, Any]) -> None:

@@ -166,7 +166,7 @@ def training_data(config: dict[str, Any]) -> list[str]:
                 paths.get(key),
                 found=f"unet.{key}: {unet[key] or 'null'}" + (", which is not there" if key in paths else ""),
                 expected="labelled images to train a U-Net on",
-                remedy=f"name a folder or a TIFF stack as unet.{key} (docs/nuclei.md), or set nuclei.model",
+                remedy=f"put them there, or name a folder or a TIFF stack as unet.{key} (docs/nuclei.md#a-model)",
             )
     return [str(path) for path in dict.fromkeys(paths.values())]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from spadework.tour import tour
@@ -19,12 +20,13 @@ def test_nuclei_are_listed_where_there_are_some(folder):
     assert "Nuclei:" not in tour(folder)
     (folder / "nuclei").mkdir()
     (folder / "nuclei/spots.csv").write_text("barcode,nuclei_count\nA,3\nB,4\n")
+    pd.DataFrame({"label": range(1, 10)}).to_parquet(folder / "nuclei/nuclei.parquet")
     said = tour(folder)
-    assert "7 nuclei in 2 spots" in said
+    assert "7 of 9 nuclei, in 2 spots" in said
     assert "U-Net" not in said
     (folder.parent / "unet").mkdir()
     (folder.parent / "unet/scores.csv").write_text("method,object_f1\nU-Net,0.876\nOtsu,0.5\n")
-    assert "object F1 0.88" in tour(folder)
+    assert "object F1 0.88, without a network 0.50" in tour(folder)
 
 
 def test_a_folder_without_results_is_an_error(tmp_path):

@@ -220,7 +220,7 @@ def test_images_and_masks_without_each_other_are_listed(folders):
         (BINARY.astype(np.float32), "numbers of type float32"),
         (-TOUCHING.astype(np.int16), "numbers below 0"),
         (np.stack([BINARY] * 2), "2 pages"),
-        (COLOUR, "3 channels that differ"),
+        (COLOUR, "3 channels that differ: a colour image, not labels"),
     ],
 )
 def test_masks_that_are_no_labels_are_refused(folders, mask, found):

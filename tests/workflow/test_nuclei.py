@@ -109,6 +109,7 @@ def test_nothing_runs_again_and_without_nuclei_only_what_used_them(run: Run, ove
         ({"nuclei": {"engine": None}}, r"nuclei_density_mm2 with nuclei\.engine: null"),
         ({"nuclei": {"engine": "stardist"}}, "the folder of a StarDist model"),
         ({"nuclei": {"engine": "unet", "model": "no.h5"}}, "no such file"),
+        ({"nuclei": {"engine": "unet", "model": str(ROOT / "README.md")}}, "no U-Net of this workflow"),
         ({"nuclei": {"engine": "unet"}}, r"nuclei\.model is null, and so is unet\.images"),
         ({"nuclei": {"engine": "unet", "um_per_px": 0.5}, "unet": TRAINED_ON_NOTHING}, "nowhere, which is not there"),
         ({"nuclei": {"engine": "stardist", "model": "nowhere", "um_per_px": 0.5}}, "no such folder"),

@@ -71,7 +71,7 @@ def weights(folder: Path) -> list[np.ndarray]:
 
 def test_a_run_trains_scores_and_finds_nuclei(run: Run):
     assert run.code == 0, run.output
-    assert {"train_unet", "score_unet", "segment_nuclei", "count_nuclei"} <= run.jobs().keys()
+    assert {"list_training_images", "train_unet", "score_unet", "segment_nuclei", "count_nuclei"} <= run.jobs().keys()
     scores = pd.read_csv(run.folder / "results/unet/scores.csv", index_col="method")
     assert scores["object_f1"]["U-Net"] > scores["object_f1"]["all foreground"]
     assert len(pd.read_csv(run.folder / "results/unet/history.csv")) == TRAINING["epochs"]
@@ -107,6 +107,7 @@ def test_only_what_a_change_concerns_runs_again(run: Run, overlay: dict, change:
     write_overlay(run.folder, overlay)
     assert {"score_unet", "segment_nuclei", "count_nuclei"} <= again.keys()
     assert ("train_unet" in again) == trains
+    assert "list_training_images" not in again
     assert not {"read_section", "cluster_expression", "encode_patches"} & again.keys()
 
 
@@ -167,7 +168,7 @@ def images(n: int) -> dict[str, np.ndarray]:
         (
             images(3) | {"label/1.png": np.eye(32, dtype=np.uint8)[..., None] * np.uint8([1, 2, 3])},
             "label/1.png",
-            ["3 channels that differ", "one channel of whole numbers"],
+            ["3 channels that differ", "unet.images and unet.labels are not swapped"],
         ),
     ],
     ids=["sizes differ", "all masks are empty", "one image", "masks in colour"],
@@ -179,13 +180,17 @@ def test_images_that_cannot_be_trained_on_are_named(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / name)
     named = {"images": str(tmp_path / "image"), "labels": str(tmp_path / "label")}
-    done = run_workflow(tmp_path, None, {"samples": None, "unet": named}, MODEL)
+    earlier = tmp_path / MODEL
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"a model that took hours")
+    done = run_workflow(tmp_path, None, {"samples": None, "unet": named}, MODEL, "-R", "list_training_images")
     assert done.code != 0
-    message = done.log("unet/train_unet.log").partition("spadework stopped at ")[2]
+    assert earlier.exists()
+    message = done.log("unet/list_training_images.log").partition("spadework stopped at ")[2]
     assert f"{tmp_path / at}\n" in message, done.output
     assert all(phrase in message for phrase in phrases), message
     assert "Traceback" not in message
-    assert not done.results
+    assert list(done.results) == [MODEL]
 
 
 def test_without_a_sample_sheet_only_a_unet_can_be_made(tmp_path: Path):

@@ -145,7 +145,8 @@ def check_resolution(scaled: ScaledImage, max_um_per_px: float, sample: str) -> 
             found=f"{um_per_px:.2g} µm/px in the {scaled.source} image: a nucleus of {_NUCLEUS_UM:g} µm would be "
             f"{_NUCLEUS_UM / um_per_px:.1f} px wide",
             expected=f"at most {max_um_per_px:g} µm/px (nuclei.max_um_per_px), to segment nuclei",
-            remedy="name the full-resolution image in the column `image`, or set nuclei.engine: null",
+            remedy="name the full-resolution image in the column `image`. If this is it, its nuclei cannot be found: "
+            "leave the section out, or set nuclei.engine: null",
         )
 
 

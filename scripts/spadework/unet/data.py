@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -16,6 +18,8 @@ from scipy import ndimage
 from spadework.errors import InputError
 from spadework.files import TIFF_SUFFIXES
 from spadework.images import open_image, read_planes, read_stack
+
+log = logging.getLogger("spadework")
 
 # What error messages call the data.
 _SAMPLE = "training data"
@@ -48,7 +52,7 @@ class _Mask:
     """Numbers of a label image, and the file they came from."""
 
     path: Path
-    values: NDArray[Any]
+    numbers: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,16 @@ class Sets:
     def channels(self) -> int:
         """Channels of all images."""
         return int(self.train[0].pixels.shape[2])
+
+    def table(self) -> pd.DataFrame:
+        """List all images: ``name``, ``set`` (train, validation or held_out), ``width``, ``height``, ``objects``."""
+        rows = [
+            (item.name, name, *item.labels.shape[::-1], int(item.labels.max()))
+            for name in ("train", "validation", "held_out")
+            for item in getattr(self, name)
+        ]
+        table = pd.DataFrame(rows, columns=["name", "set", "width", "height", "objects"])
+        return table.sort_values("name", ignore_index=True)
 
     def describe(self) -> dict[str, Any]:
         """Return how many images there are of each kind, and a digest of those trained on."""
@@ -157,11 +171,11 @@ def read_labelled(images: str | Path, labels: str | Path, names: str | Path | No
             remedy="correct the list of names, or the path of the images",
         )
     for name, pixels, mask in pairs:
-        if pixels.shape[:2] != mask.values.shape:
+        if pixels.shape[:2] != mask.numbers.shape:
             raise InputError(
                 _SAMPLE,
                 mask.path,
-                found=f"a mask of {_size(mask.values)} for the image {name} of {_size(pixels)} (width x height)",
+                found=f"a mask of {_size(mask.numbers)} for the image {name} of {_size(pixels)} (width x height)",
                 expected="a mask as large as its image",
                 remedy="export the mask at the size of the image, without interpolation",
             )
@@ -387,27 +401,35 @@ def _one_channel(values: NDArray[Any], path: Path) -> NDArray[Any]:
         raise _wrong_mask(path, f"numbers of type {values.dtype}")
     if values.ndim == 3:
         if (values != values[..., :1]).any():
-            raise _wrong_mask(path, f"{values.shape[2]} channels that differ")
+            raise _wrong_mask(
+                path,
+                f"{values.shape[2]} channels that differ: a colour image, not labels",
+                "see that unet.images and unet.labels are not swapped; save labels as numbers, not as colours",
+            )
         values = values[..., 0]
     if values.min() < 0:
         raise _wrong_mask(path, "numbers below 0")
     return values
 
 
-def _wrong_mask(path: Path, found: str) -> InputError:
+def _wrong_mask(
+    path: Path,
+    found: str,
+    remedy: str = "save the labels as PNG or TIFF of 8, 16 or 32 bit integers, without interpolation",
+) -> InputError:
     return InputError(
         _SAMPLE,
         path,
         found=found,
         expected="one channel of whole numbers: 0 is background, all else objects",
-        remedy="save the labels as PNG or TIFF of 8, 16 or 32 bit integers, without interpolation",
+        remedy=remedy,
     )
 
 
 def _objects(masks: list[_Mask], labels: Path) -> list[NDArray[np.int32]]:
     """Number the objects of every mask from 1, without gaps."""
-    full = {bool((mask.values != 0).all()) for mask in masks}
-    empty = {not (mask.values != 0).any() for mask in masks}
+    full = {bool((mask.numbers != 0).all()) for mask in masks}
+    empty = {not (mask.numbers != 0).any() for mask in masks}
     if full == {True} or empty == {True}:
         raise InputError(
             _SAMPLE,
@@ -416,12 +438,13 @@ def _objects(masks: list[_Mask], labels: Path) -> list[NDArray[np.int32]]:
             expected="0 where there is background, and other numbers where there are objects",
             remedy="see that these are the masks, and that they were exported as numbers",
         )
-    distinct = [np.unique(mask.values) for mask in masks]
+    distinct = [np.unique(mask.numbers) for mask in masks]
     instances = any(np.count_nonzero(values) > 1 for values in distinct)
     if not instances:
-        return [ndimage.label(mask.values != 0)[0].astype(np.int32) for mask in masks]
+        log.warning("%s: masks of a single value, so objects that touch count as one", labels)
+        return [ndimage.label(mask.numbers != 0)[0].astype(np.int32) for mask in masks]
     # Numbers of 32 bits would make whatever counts per number too large.
     return [
-        np.searchsorted(values[values > 0], mask.values, side="right").astype(np.int32)
+        np.searchsorted(values[values > 0], mask.numbers, side="right").astype(np.int32)
         for mask, values in zip(masks, distinct, strict=True)
     ]
