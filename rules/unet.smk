@@ -1,9 +1,6 @@
 TRAINED_ON = pick("unet", "images", "labels", "names", "held_out", "validation", "split_by")
-
-
-def training_mb():
-    """Size of the images and labels, which are no inputs."""
-    return stopping(targets.training_mb, config)
+# They are no inputs.
+TRAINING_MB = partial(stopping, targets.training_mb, config)
 
 
 rule unet:
@@ -28,8 +25,8 @@ rule list_training_images:
         digest=lambda w: stopping(targets.training_digest, config),
         code=code_id("list_training_images.py"),
     resources:
-        mem_mb=mem_mb(1000, 40, besides=training_mb),
-        runtime=minutes(10, 0.5, besides=training_mb),
+        mem_mb=mem_mb(1000, 40, besides=TRAINING_MB),
+        runtime=minutes(10, 0.5, besides=TRAINING_MB),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -57,8 +54,8 @@ rule train_unet:
         code=code_id("train_unet.py"),
     threads: 8
     resources:
-        mem_mb=mem_mb(3000, 40, besides=training_mb),
-        runtime=minutes(240, 1, besides=training_mb),
+        mem_mb=mem_mb(3000, 40, besides=TRAINING_MB),
+        runtime=minutes(240, 1, besides=TRAINING_MB),
         gpu=1 if config["unet"]["device"] == "gpu" else 0,
     conda:
         "../envs/tensorflow.yaml"
@@ -87,8 +84,8 @@ rule score_unet:
         code=code_id("score_unet.py"),
     threads: 8
     resources:
-        mem_mb=mem_mb(3000, 40, besides=training_mb),
-        runtime=minutes(30, 0.5, besides=training_mb),
+        mem_mb=mem_mb(3000, 40, besides=TRAINING_MB),
+        runtime=minutes(30, 0.5, besides=TRAINING_MB),
         gpu=1 if config["unet"]["device"] == "gpu" else 0,
     conda:
         "../envs/tensorflow.yaml"
