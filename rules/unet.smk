@@ -47,6 +47,8 @@ rule train_unet:
         "benchmarks/unet/train_unet.tsv"
     params:
         data=TRAINED_ON,
+        # The list of images may read the same when an image has changed.
+        digest=lambda w: stopping(targets.training_digest, config),
         unet=pick("unet", "um_per_px", "source", "network", "touching", "training", "augmentation", "device"),
         seed=config["seed"],
         # What an interrupted training goes on from: no output, which Snakemake would delete.

@@ -146,6 +146,23 @@ def test_a_killed_training_goes_on_where_it_was(run: Run, overlay: dict, tmp_pat
     assert "results/unet/interrupted.h5" not in again.results
 
 
+def test_an_image_that_changes_trains_again_even_if_the_list_of_images_reads_the_same(
+    run: Run, overlay: dict, tissue: tuple[Path, Path]
+):
+    assert run.code == 0, run.output
+    image = next((tissue[0] / "truth/nuclei/image").iterdir())
+    whole = image.read_bytes()
+    try:
+        pixels = np.asarray(Image.open(image)).copy()
+        pixels[0, 0] = 255 - pixels[0, 0]
+        Image.fromarray(pixels).save(image)
+        listed = run_workflow(run.folder, None, overlay, "results/unet/images.csv")
+        assert "list_training_images" in listed.jobs()
+        assert "train_unet" in run_workflow(run.folder, None, overlay, "-n", MODEL).jobs()
+    finally:
+        image.write_bytes(whole)
+
+
 def images(n: int) -> dict[str, np.ndarray]:
     """Return pictures and masks, by name of their files, that could be trained on."""
     rng, files = np.random.default_rng(0), {}
