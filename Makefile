@@ -1,4 +1,4 @@
-# `make demo`, `make demo-nuclei` and `make test` need Python 3.11 to 3.13 and nothing else.
+# `make demo`, `make demo-nuclei`, `make demo-prototypes` and `make test` need Python 3.11 to 3.13 and nothing else.
 SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
@@ -17,7 +17,7 @@ define run
 		-exec sed -n -e '/^spadework stopped at/,$$p' -e '/^Traceback/,$$p' {} ';' >&2 2>/dev/null; exit 1; }
 endef
 
-.PHONY: demo demo-nuclei test lint setup lock clean
+.PHONY: demo demo-nuclei demo-prototypes test lint setup lock clean
 
 demo: setup $(DEMO)
 	$(call run,config/demo.yaml)
@@ -26,6 +26,10 @@ demo: setup $(DEMO)
 demo-nuclei: setup $(DEMO_NUCLEI)
 	$(call run,config/demo_nuclei.yaml)
 	@PYTHONPATH=scripts $(BIN)/python -m spadework.tour results/demo_nuclei
+
+demo-prototypes: setup $(DEMO)
+	$(call run,config/demo_prototypes.yaml)
+	@PYTHONPATH=scripts $(BIN)/python -m spadework.tour results/demo_prototypes
 
 test: setup lint
 	$(BIN)/python -m pytest

@@ -87,6 +87,8 @@ rule collect_section:
         preflight="results/{sample}/preflight/preflight.json",
         nuclei=NUCLEI_PER_SPOT,
         all_nuclei=["results/{sample}/nuclei/nuclei.parquet"] if NUCLEI_PER_SPOT else [],
+        prototypes=lambda w: targets.prototype_files(SAMPLES[w.sample], config, "prototypes.csv"),
+        prototype_scores=lambda w: targets.prototype_files(SAMPLES[w.sample], config, "scores.parquet"),
         features=expand("results/{{sample}}/{encoder}/features.h5ad", encoder=ENCODERS),
         latents=expand("results/{{sample}}/{encoder}/latents.h5ad", encoder=ENCODERS),
         association=expand("results/{{sample}}/{encoder}/association.parquet", encoder=ENCODERS),

@@ -43,6 +43,7 @@ try:
     WEIGHTS = targets.weights_to_fetch(config)
     checks.check_nuclei(config)
     checks.check_unet(config)
+    checks.check_prototypes(config, SAMPLES)
     if targets.trains_unet(config) or config["unet"]["images"]:
         targets.training_data(config)
     checks.check_evidence(config, read_sets=workflow.is_main_process)
@@ -72,9 +73,10 @@ pick = partial(targets.pick, config)
 mem_mb = minutes = partial(targets.growing, INPUTS)
 
 
-def shown(path, caption, category, **labels):
-    """Mark a result for `snakemake --report`."""
-    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
+def shown(path, caption, category, patterns=(), **labels):
+    """Mark a result, or files in a folder by their patterns, for `snakemake --report`."""
+    caption = f"../report/{caption}.rst"
+    return report(path, caption=caption, category=category, patterns=list(patterns), labels=labels)
 
 
 def shown_section(path, caption, category):

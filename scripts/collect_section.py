@@ -8,7 +8,7 @@ with logged(snakemake.log[0]):
     import anndata as ad
     import pandas as pd
 
-    from spadework.collect import EncoderResults, collect
+    from spadework.collect import EncoderResults, PrototypeResults, collect
     from spadework.tables import read_csv, read_spots
 
     i, p = snakemake.input, snakemake.params
@@ -29,6 +29,11 @@ with logged(snakemake.log[0]):
     nuclei = read_spots(i.nuclei)
     for path in i.all_nuclei:
         nuclei.attrs = pd.read_parquet(path, columns=["label"]).attrs
+    prototypes = None
+    for scores, table in zip(i.prototype_scores, i.prototypes, strict=True):
+        # Classes called NA or None are classes.
+        described = read_csv(table, keep_default_na=False)
+        prototypes = PrototypeResults(pd.read_parquet(scores).loc[snakemake.wildcards.sample], described)
     adata = collect(
         ad.read_h5ad(i.expression),
         pd.read_parquet(i.manifest),
@@ -37,6 +42,7 @@ with logged(snakemake.log[0]):
         parameters=p.parameters,
         annotations=p.annotations,
         nuclei=nuclei,
+        prototypes=prototypes,
     )
     with whole_file(snakemake.output[0]) as path:
         adata.write_h5ad(path, compression="lzf")

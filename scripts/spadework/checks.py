@@ -19,6 +19,7 @@ from spadework.errors import InputError, SpadeworkError
 from spadework.gene_sets import read_gmt
 from spadework.keys import COVARIATES, NUCLEI
 from spadework.perturbations import PERTURBATIONS, UNPERTURBED
+from spadework.prototypes.architecture import check_field
 from spadework.samples import Sample
 
 # Fewer permutations do not tell how much a correlation scatters: with 10, 8 % of null tests have p < 0.05.
@@ -295,6 +296,58 @@ def check_unet(config: dict[str, Any]) -> None:
             expected="a threshold that is not above the core's: objects are cores and what is around them",
             remedy="lower unet.objects.threshold, or raise core",
         )
+
+
+def check_prototypes(config: dict[str, Any], samples: dict[str, Sample]) -> None:
+    """Check that the settings of prototypes go together, where there are to be some.
+
+    Raises
+    ------
+    SpadeworkError
+        With one message per setting that cannot be as it is.
+    """
+    prototypes, encoder = config["prototypes"], config["encoder"]
+    if not prototypes["classes"]:
+        return
+    asked_for = f"prototypes.classes: {prototypes['classes']}"
+    problems: list[SpadeworkError] = []
+    if not samples:
+        problems.append(
+            InputError(
+                "config",
+                None,
+                found=f"{asked_for} with samples: null",
+                expected="sections whose spots have classes",
+                remedy="set samples to the path of a sample sheet, or prototypes.classes: null",
+            )
+        )
+    elif prototypes["scope"] == "group" and not any(sample.group for sample in samples.values()):
+        problems.append(
+            InputError(
+                "config",
+                None,
+                found="prototypes.scope: group and no group in the sample sheet",
+                expected="sections that share prototypes",
+                remedy="fill in the column `group`, or set prototypes.scope: section",
+            )
+        )
+    try:
+        check_field(prototypes["backbone"], prototypes["pool"], prototypes["px"], prototypes["top_cells"])
+    except InputError as error:
+        problems.append(error)
+    own_file = encoder["weights"] not in ("imagenet", "seeded")
+    if prototypes["backbone"] == "vgg16" and own_file and "vgg16" not in encoder["names"]:
+        problems.append(
+            InputError(
+                "config",
+                encoder["weights"],
+                found="prototypes.backbone: vgg16 with a weights file that is another network's",
+                expected="weights of VGG16",
+                remedy="set prototypes.backbone: small, or use encoder.weights: imagenet",
+            )
+        )
+    if problems:
+        raise SpadeworkError("\n".join(map(str, problems)))
 
 
 def check_engines(config: dict[str, Any], *, own_r: bool) -> None:

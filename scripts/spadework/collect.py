@@ -16,6 +16,22 @@ from spadework.keys import NUCLEI, Keys
 
 
 @dataclass(frozen=True)
+class PrototypeResults:
+    """What prototypes say of a section.
+
+    Attributes
+    ----------
+    scores
+        Of :func:`spadework.prototypes.scoring.scores_table`, by barcode; ``attrs`` say how prototypes were made.
+    table
+        The prototypes, a row each.
+    """
+
+    scores: pd.DataFrame
+    table: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class EncoderResults:
     """What one encoder gave.
 
@@ -47,6 +63,7 @@ def collect(
     parameters: dict[str, Any],
     annotations: dict[str, str],
     nuclei: pd.DataFrame | None = None,
+    prototypes: PrototypeResults | None = None,
 ) -> ad.AnnData:
     """Join everything by barcode; the spots are those of the expression stage.
 
@@ -61,6 +78,9 @@ def collect(
     nuclei
         Nuclei per spot, by barcode: into ``obs``, and all of them into ``obsm``; ``attrs``, which say how they were
         found, into ``uns["spade"]["nuclei"]`` as JSON text.
+    prototypes
+        Prediction and confidence into ``obs``, scores into ``obsm``; the table, and as JSON text how they were made,
+        into ``uns["spade"]["prototypes"]``.
 
     Raises
     ------
@@ -78,6 +98,15 @@ def collect(
         adata.obs[list(NUCLEI)] = found
         adata.obsm[Keys.NUCLEI] = found.to_numpy(np.float32)
     spade = dict(adata.uns[Keys.SPADE])
+    if prototypes is not None:
+        said = prototypes.scores.loc[adata.obs_names]
+        adata.obs[Keys.PROTOTYPE_CLASS] = categorical(said["prediction"])
+        adata.obs[Keys.PROTOTYPE_CONFIDENCE] = said["confidence"].to_numpy()
+        adata.obsm[Keys.PROTOTYPES] = said.drop(columns=["prediction", "confidence"]).to_numpy(np.float32)
+        spade["prototypes"] = {
+            "table": prototypes.table,
+            "made": json.dumps(prototypes.scores.attrs, sort_keys=True),
+        }
     for result in encoders:
         features, latents = result.features[adata.obs_names], result.latents[adata.obs_names]
         adata.obsm[Keys.features(result.name)] = np.asarray(features.X, np.float32)

@@ -30,6 +30,8 @@ class Keys:
     NUCLEI_HAEMATOXYLIN = "nuclei_haematoxylin"
     NUCLEI_NEAREST = "nuclei_nearest_um"
     NUCLEI_LEFT_OUT = "nuclei_left_out_um2"
+    PROTOTYPE_CLASS = "prototype_class"
+    PROTOTYPE_CONFIDENCE = "prototype_confidence"
 
     GENE_IDS = "gene_ids"
     GENE_NAME = "gene_name"
@@ -39,6 +41,7 @@ class Keys:
     UMAP = "X_umap"
     TSNE = "X_tsne"
     NUCLEI = "X_nuclei"
+    PROTOTYPES = "X_prototypes"
 
     @staticmethod
     def features(encoder: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sized
 from pathlib import PurePath
@@ -36,6 +37,8 @@ _REFERENCES = {
     "unet": "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image segmentation. "
     "MICCAI 2015; 234-241.",
     "stardist": "Schmidt U, et al. Cell detection with star-convex polygons. MICCAI 2018; 265-273.",
+    "protopnet": "Chen C, Li O, Tao D, Barnett A, Rudin C, Su JK. This looks like that: deep learning for "
+    "interpretable image recognition. NeurIPS 2019; 32:8930-8941.",
     "ruifrok": "Ruifrok AC, Johnston DA. Quantification of histochemical staining by color deconvolution. Anal "
     "Quant Cytol Histol 2001; 23:291-299.",
     "ojala": "Ojala T, Pietikäinen M, Mäenpää T. Multiresolution gray-scale and rotation invariant texture "
@@ -119,7 +122,18 @@ def methods(manifest: Mapping[str, Any]) -> str:
         Of :func:`spadework.provenance.manifest`. Only steps that ran are named.
     """
     run, cite = manifest["deterministic"], _Citations()
-    steps = (_data, _expression, _images, _nuclei, _latents, _association, _evidence, _cohorts, _software)
+    steps = (
+        _data,
+        _expression,
+        _images,
+        _nuclei,
+        _latents,
+        _association,
+        _evidence,
+        _prototypes,
+        _cohorts,
+        _software,
+    )
     paragraphs = [_one_line(step(run, cite)) for step in steps]
     parts = ["# Methods", *filter(None, paragraphs), "## References", "\n".join(cite.listed())]
     parts += ["## Sections and digests", "\n".join(_sections_table(run)), "\n".join(_digests_table(run))]
@@ -371,6 +385,38 @@ def _evidence(run: Mapping[str, Any], cite: _Citations) -> str:
             number of sets of a file."""
     squidpy = f"Squidpy{_version(run['software'], 'squidpy')} {cite('squidpy')}"
     return f"{text} Moran's I of the latents was computed with {squidpy}."
+
+
+def _prototypes(run: Mapping[str, Any], cite: _Citations) -> str:
+    # Sections that share a model say the same of it.
+    said = [section["prototypes"] for section in run["sections"].values() if "prototypes" in section]
+    models = {json.dumps(made, sort_keys=True): made for made in said}
+    if not models:
+        return ""
+    p, settings = said[0], run["configuration"]["prototypes"]
+    grouped = settings["scope"] == "group"
+    tested = [name for name in _held_out(run) if grouped and "group" in run["samples"][name]]
+    apart = f"{_names(tested, run)} {_was(tested)} set aside" if tested else "whole regions of tissue were set aside"
+    backbone = f"the first layers of VGG16 {cite('vgg')}" if p["backbone"] == "vgg16" else "a small network"
+    sizes = [_span({made[key] for made in models.values()}) for key in ("n_classes", "n_prototypes")]
+    text = f"""
+        To see what in the image tells classes of spots (`{settings["classes"]}`) apart, ProtoPNets
+        {cite("protopnet")} were trained on patches of {settings["um"]:g} µm ({p["px"]} × {p["px"]} pixels):
+        convolutional layers ({backbone}; a cell of the last one sees {p["field_px"]} × {p["field_px"]} pixels), and
+        {sizes[1]} prototypes, each a part of a training patch, for {sizes[0]} classes; those with fewer than
+        {settings["min_spots"]} spots were taken together. A patch is as similar to a prototype as its
+        {p["top_cells"]} most similar cells are on average. For the test, {apart}, and training spots were left out
+        whose patches overlap those of the test. Balanced accuracy was compared with that of the same network trained
+        on shuffled classes and of {settings["neighbours"]} nearest neighbours by other features; 95 % intervals come
+        from a bootstrap of regions."""
+    for made in models.values():
+        of = f" ({_list(made['sections'])})" if len(models) > 1 else ""
+        text += f" The result{of}: {made['verdict']}"
+    if p.get("weights") == "seeded":
+        text += """ **The network of the prototypes began with random weights (drawn with a fixed seed), not with
+            those of a network trained on images: these results serve to try the workflow out and must not be
+            interpreted.**"""
+    return text
 
 
 def _cohorts(run: Mapping[str, Any], cite: _Citations) -> str:

@@ -207,6 +207,8 @@ def _read_section(path: Path) -> dict[str, Any]:
     }
     if "nuclei" in spade:
         facts["nuclei"] = json.loads(str(spade["nuclei"]))
+    if "prototypes" in spade:
+        facts["prototypes"] = json.loads(str(spade["prototypes"]["made"]))
     # A rule of another workflow that takes the encoder's place may say less of itself.
     described = {e: {"name": e, "dim": dim[e]} | dict(spade[e]["encoder"]) for e in encoders}
     return {

@@ -21,7 +21,7 @@ _SERIAL = ("block", "z_um", "flip")
 _TAKEN = {
     *(Keys.IN_TISSUE, Keys.ARRAY_ROW, Keys.ARRAY_COL, Keys.TOTAL_COUNTS, Keys.N_GENES, Keys.PCT_MT, Keys.CLUSTER),
     *(Keys.IMAGE_CLUSTER, Keys.SPADE_CLUSTER, Keys.TISSUE_FRACTION, Keys.PADDED_FRACTION, "total_counts_mt"),
-    *("cluster_scanpy", "cluster_seurat"),
+    *("cluster_scanpy", "cluster_seurat", Keys.PROTOTYPE_CLASS, Keys.PROTOTYPE_CONFIDENCE),
     *NUCLEI,
 }
 # How alike (difflib's ratio) an unknown column and a known one may be before it is taken for a slip of the pen.

@@ -37,9 +37,11 @@ def write_csv(table: pd.DataFrame, path: str | Path, *, index_label: str | None 
         )
 
 
-def read_csv(path: str | Path, dtype: type | dict[str, type] | None = None) -> pd.DataFrame:
-    """Read a table of :func:`write_csv`, its text as it was; ``dtype`` as in :func:`pandas.read_csv`."""
-    table = pd.read_csv(path, dtype=dtype)
+def read_csv(
+    path: str | Path, dtype: type | dict[str, type] | None = None, *, keep_default_na: bool = True
+) -> pd.DataFrame:
+    """Read a table of :func:`write_csv`, its text as it was; the options are those of :func:`pandas.read_csv`."""
+    table = pd.read_csv(path, dtype=dtype, keep_default_na=keep_default_na)
     return table.apply(lambda column: column if pd.api.types.is_numeric_dtype(column) else column.map(_as_it_was))
 
 

@@ -38,6 +38,14 @@ _NUCLEI = ("labels.ome.tif", "nuclei.parquet", "spots.csv", "figures/outlines.pn
 # The model that the workflow trains, and how good it is.
 UNET_MODEL = "results/unet/model.h5"
 UNET_SCORES = ("results/unet/scores.csv", "results/unet/figures/history.png", "results/unet/figures/examples.png")
+# Of sections that share prototypes, and of every section.
+_PROTOTYPES = (
+    *("spots.csv", "model.h5", "control.h5", "history.csv", "img", "accuracy.csv", "verdict.txt", "prototypes.csv"),
+    *("scores.parquet", "figures/history.png", "figures/prototypes", "figures/accuracy.png"),
+)
+_EXPLAINED = ("spots", "explanations.csv", "figures/explanations.png", "figures/map.png")
+_PROTOTYPE_RULES = ("split_spots", "train_prototypes", "train_control", "score_prototypes")
+_EXPLAINING_RULES = ("cut_prototype_patches", "explain_patches")
 _WEIGHTS = "resources/cache/weights"
 # Inputs of some 1,000 spots.
 _SMALL_MB = 10.0
@@ -49,6 +57,7 @@ _ON_DEMAND: dict[tuple[str, str], tuple[str | None, tuple[str, ...]]] = {
     ("terms", "gene_sets"): (None, ("enrich_terms",)),
     ("figures", "published"): (None, ("draw_published",)),
     ("nuclei", "engine"): (None, ("segment_nuclei", "count_nuclei")),
+    ("prototypes", "classes"): (None, _PROTOTYPE_RULES + _EXPLAINING_RULES),
 }
 _OTHER_TARGETS = ("*_published_patches*", "compare_methods", "*_perturbed_patches_*", "measure_stability")
 _PER_LATENT = ("figures/latent_{k}.png", "figures/patches_{k}.png")
@@ -74,9 +83,31 @@ def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[st
         outputs += [f"results/{sample}/nuclei/{name}" for name in _NUCLEI if config["nuclei"]["engine"]]
     if trains_unet(config):
         outputs += UNET_SCORES
+    if config["prototypes"]["classes"]:
+        outputs += prototype_outputs(samples, config)
     for group in groups(samples):
         outputs += [f"results/cohort/{group}/{e}/{name}" for e in config["encoder"]["names"] for name in _PER_GROUP]
     return outputs
+
+
+def prototype_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
+    """List all that there is of prototypes.
+
+    Raises
+    ------
+    InputError
+        If the configuration asks for none.
+    """
+    if not config["prototypes"]["classes"]:
+        raise InputError(
+            "config",
+            None,
+            found="prototypes.classes: null",
+            expected="classes for prototypes to tell apart",
+            remedy="set prototypes.classes: cluster (docs/prototypes.md)",
+        )
+    files = [f"results/{unit}/prototypes/{name}" for unit in prototype_units(samples, config) for name in _PROTOTYPES]
+    return files + [f"results/{sample}/prototypes/{name}" for sample in samples for name in _EXPLAINED]
 
 
 def all_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
@@ -223,10 +254,12 @@ def benchmark_patterns(
     units = [f"{unit}/{encoder}" for unit in [*samples, *cohorts] for encoder in encoders]
     used = [f"{folder}/*.tsv" for folder in [*samples, *units]]
     used += [f"{cohort}/{encoder}/{sample}/*.tsv" for cohort in cohorts for encoder in encoders for sample in samples]
+    used += [f"{unit}/prototypes/{r}.tsv" for unit in prototype_units(samples, config) for r in _PROTOTYPE_RULES]
+    used += [f"{sample}/prototypes/{r}.tsv" for sample in samples for r in _EXPLAINING_RULES]
     if trains_unet(config):
         used.append("unet/*.tsv")
     if config["encoder"]["weights"] == "imagenet":
-        used += [f"weights/{encoder}/*.tsv" for encoder in encoders]
+        used += [f"weights/{encoder}/*.tsv" for encoder in dict.fromkeys([*encoders, *_backbone(config)])]
     files = [Path(file) for found in inputs.values() for file in [*found["files"], *found["image"]]]
     used += [f"datasets/{file.relative_to(CACHE)}.tsv" for file in files if file.is_relative_to(CACHE)]
     idle = [f"{rule}.tsv" for rule in _OTHER_TARGETS]
@@ -353,9 +386,13 @@ def result_parameters(config: dict[str, Any]) -> dict[str, Any]:
     kept = {
         key: value
         for key, value in config.items()
-        if key not in ("samples", "datasets", "calibration", "terms", "stability", "figures")
+        if key not in ("samples", "datasets", "calibration", "terms", "stability", "figures", "prototypes")
         and (key not in ("nuclei", "unet") or config["nuclei"]["engine"])
     }
+    if config["prototypes"]["classes"]:
+        # Not what is explained by them.
+        drawn = ("shown", "per_kind", "top_k")
+        kept["prototypes"] = {key: value for key, value in config["prototypes"].items() if key not in drawn}
     if "unet" in kept and not trains_unet(config):
         kept["unet"] = {"objects": config["unet"]["objects"]}
     kept["encoder"] = {key: value for key, value in config["encoder"].items() if key != "mirror"}
@@ -383,9 +420,26 @@ def weights_to_fetch(config: dict[str, Any]) -> list[str]:
     """List published weights that the run needs and that are not in the cache, by their path in it."""
     if config["encoder"]["weights"] != "imagenet":
         return []
-    encoders = [*config["encoder"]["names"], *filter(None, [config["stability"]["second_encoder"]])]
+    second = filter(None, [config["stability"]["second_encoder"]])
+    encoders = dict.fromkeys([*config["encoder"]["names"], *second, *_backbone(config)])
     paths = [Path(path) for encoder in encoders for path in weights_path(encoder, config)]
     return [path.relative_to(_WEIGHTS).as_posix() for path in paths if not path.exists()]
+
+
+def _backbone(config: dict[str, Any]) -> list[str]:
+    """Name the published network that prototypes are made of, if they are."""
+    prototypes = config["prototypes"]
+    return ["vgg16"] if prototypes["classes"] and prototypes["backbone"] == "vgg16" else []
+
+
+def backbone_weights(config: dict[str, Any]) -> list[str]:
+    """Return the weights file of the network that prototypes are made of: none, a local one, or a download."""
+    return [path for network in _backbone(config) for path in weights_path(network, config)]
+
+
+def backbone_checksum(config: dict[str, Any]) -> str | None:
+    """Return the published checksum of the weights of the network that prototypes are made of, if they are those."""
+    return next((weights_checksum(network, config) for network in _backbone(config)), None)
 
 
 def read_twice(names: list[str], samples: dict[str, Sample]) -> str:
@@ -405,3 +459,29 @@ def latent_unit(sample: Sample, config: dict[str, Any]) -> str:
 def unit_members(unit: str, samples: dict[str, Sample]) -> list[str]:
     """List the sections of a group (``cohort/<group>``) whose features its shared latents are fitted on."""
     return [name for name, sample in samples.items() if f"cohort/{sample.group}" == unit and not sample.held_out]
+
+
+def prototype_unit(sample: Sample, config: dict[str, Any]) -> str:
+    """Name the folder, below results, of the prototypes a section shares with its group, or of its own."""
+    shared = config["prototypes"]["scope"] == "group" and sample.group
+    return f"cohort/{sample.group}" if shared else sample.name
+
+
+def prototype_units(samples: dict[str, Sample], config: dict[str, Any]) -> dict[str, list[str]]:
+    """List the sections of every model of prototypes, held out or not, in the order of the sheet."""
+    members: dict[str, list[str]] = {}
+    for name, sample in samples.items():
+        members.setdefault(prototype_unit(sample, config), []).append(name)
+    return members
+
+
+def tested_on(unit: str, samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
+    """List the sections that the prototypes of a unit are tested on as a whole: none of a section's own."""
+    members = prototype_units(samples, config)[unit]
+    return [name for name in members if samples[name].held_out and unit != name]
+
+
+def prototype_files(sample: Sample, config: dict[str, Any], name: str) -> list[str]:
+    """List a file of the prototypes of a section; none where there are no prototypes."""
+    asked_for = config["prototypes"]["classes"]
+    return [f"results/{prototype_unit(sample, config)}/prototypes/{name}"] if asked_for else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -43,7 +44,7 @@ def tour(folder: Path) -> str:
             f"  {encoder.name} latents ({encoder}/latents.csv):",
             *("  " + line for line in pd.read_csv(table).round(2).to_string(index=False).splitlines()),
         ]
-    return "\n".join([*lines, *_nuclei(folder)])
+    return "\n".join([*lines, *_nuclei(folder), *_prototypes(folder)])
 
 
 def _nuclei(folder: Path) -> list[str]:
@@ -65,6 +66,29 @@ def _nuclei(folder: Path) -> list[str]:
         lines += [
             f"  {scores.parent}/figures/examples.png       the U-Net on images it was not trained on",
             f"  {scores}                 ... in numbers: object F1 {unet:.2f}, without a network {without:.2f}",
+        ]
+    return lines
+
+
+def _prototypes(folder: Path) -> list[str]:
+    """Describe the prototypes of a section, if there are some; those of a group are in its own folder."""
+    explained = folder / "prototypes"
+    if not (explained / "explanations.csv").exists():
+        return []
+    own = explained / "verdict.txt"
+    models = [own] if own.exists() else sorted(folder.parent.glob("cohort/*/prototypes/verdict.txt"))
+    lines = [
+        "",
+        "  Prototypes:",
+        f"  {explained}/figures/explanations.png  why spots look like their classes",
+        f"  {explained}/figures/map.png           where in the tissue each prototype is found",
+    ]
+    for verdict in models:
+        words = textwrap.wrap(verdict.read_text(encoding="utf-8"), 110, initial_indent="  ", subsequent_indent="  ")
+        lines += [
+            f"  {verdict.parent}/figures/prototypes/page_1.png  the prototypes, and the patches most like them",
+            f"  {verdict.parent}/figures/accuracy.png           are the classes told? In words:",
+            *words,
         ]
     return lines
 

@@ -240,3 +240,28 @@ def test_nuclei_are_named_where_they_were_found():
     text = written(nuclei=NUCLEI | {"segmenter": {"engine": "stardist", "model": "he"}})
     assert "by StarDist [" in text
     assert "Nuclei were" not in written()
+
+
+PROTOTYPES = {
+    **{"backbone": "small", "px": 64, "field_px": 36, "top_cells": 12, "n_prototypes": 14, "n_classes": 5},
+    **{"verdict": "These classes can in part be told.", "sections": ["tumour"]},
+}
+
+
+def test_prototypes_are_named_where_there_are_some() -> None:
+    on = {"prototypes": {"classes": "cluster"}}
+    text = written(on, prototypes=PROTOTYPES)
+    says(
+        text, "classes of spots (`cluster`)", "ProtoPNets [", "14 prototypes", "for 5 classes", "This looks like that"
+    )
+    says(text, "36 × 36 pixels", "The result: These classes can in part be told.", "whole regions of tissue were")
+    says_nothing_of(text, "random weights (drawn", "VGG16 [2, 2]")
+    says_nothing_of(written(), "ProtoPNet", "This looks like that")
+    seeded = PROTOTYPES | {"backbone": "vgg16", "weights": "seeded"}
+    says(written(on, prototypes=seeded), "the first layers of VGG16", "must not be interpreted")
+
+
+def test_prototypes_of_a_group_are_tested_on_the_section_held_out() -> None:
+    rows = {"a": {"path": "a", "group": "g"}, "b": {"path": "b", "group": "g", "held_out": "yes"}}
+    on = {"prototypes": {"classes": "cluster", "scope": "group"}}
+    says(written(on, rows=rows, prototypes=PROTOTYPES), "For the test, section b was set aside")

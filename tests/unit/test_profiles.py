@@ -34,7 +34,8 @@ def encoder_rules() -> set[str]:
 
 
 def network_rules() -> set[str]:
-    return encoder_rules() | {"segment_nuclei", "train_unet", "score_unet"}
+    prototypes = {"train_prototypes", "train_control", "score_prototypes"}
+    return encoder_rules() | prototypes | {"segment_nuclei", "train_unet", "score_unet"}
 
 
 def section_rules() -> set[str]:

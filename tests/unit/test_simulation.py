@@ -16,6 +16,7 @@ import tifffile
 from PIL import Image
 from scipy.spatial import cKDTree
 
+from spadework.expression import read_clusters
 from spadework.simulation import DEFAULT_COLUMNS, DEFAULT_ROWS, simulate
 from spadework.simulation.__main__ import main
 from spadework.simulation.cells import Nuclei, hard_core_process
@@ -281,6 +282,11 @@ def test_spatial_genes_vary_in_space_and_null_genes_do_not(residuals, genes, pos
     strong = (genes["driver"].str.startswith("field_range")) & (genes["beta"] == 0.6)
     assert moran[strong].mean() > 0.12
     assert abs(moran[genes["class"] == "null"].mean()) < 0.03
+
+
+def test_types_are_those_of_the_truth_as_a_sample_sheet_takes_clusters(truth, spots):
+    types = read_clusters(truth / "types.csv", pd.Index(spots["barcode"]), "section")
+    assert list(types) == list(spots["dominant_type"])
 
 
 def test_readme_records_what_was_asked_for(truth, spots):

@@ -1,14 +1,19 @@
-"""What the rules are told of files: the training images of a U-Net."""
+"""What the rules are told of files: the training images of a U-Net, and what is made of prototypes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import yaml
+from snakemake.utils import update_config
 
 from spadework import targets
 from spadework.errors import InputError
+from spadework.samples import Sample
 from spadework.targets import growing, training_digest, training_mb
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +95,60 @@ def test_training_images_that_are_not_there_are_named(unet: dict, key: str):
     unet["unet"][key] = "nowhere"
     with pytest.raises(InputError, match=rf"unet.{key}: nowhere, which is not there"):
         training_digest(unet)
+
+
+SAMPLES = {
+    "a": Sample("a", Path("a"), group="series"),
+    "b": Sample("b", Path("b"), group="series", held_out=True),
+    "c": Sample("c", Path("c")),
+}
+
+
+def with_prototypes(**settings: object) -> dict:
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    update_config(config, {"prototypes": {"classes": "cluster"} | settings})
+    return config
+
+
+def test_sections_have_prototypes_of_their_own_or_share_them():
+    config = with_prototypes()
+    assert targets.prototype_units(SAMPLES, config) == {"a": ["a"], "b": ["b"], "c": ["c"]}
+    assert targets.tested_on("b", SAMPLES, config) == []
+    shared = with_prototypes(scope="group")
+    assert targets.prototype_units(SAMPLES, shared) == {"cohort/series": ["a", "b"], "c": ["c"]}
+    assert targets.tested_on("cohort/series", SAMPLES, shared) == ["b"]
+    assert targets.tested_on("c", SAMPLES, shared) == []
+    outputs = targets.final_outputs(SAMPLES, shared)
+    assert outputs.count("results/cohort/series/prototypes/verdict.txt") == 1
+    assert "results/b/prototypes/figures/map.png" in outputs
+    assert "results/b/prototypes/verdict.txt" not in outputs
+    assert targets.prototype_files(SAMPLES["b"], shared, "x.csv") == ["results/cohort/series/prototypes/x.csv"]
+
+
+def test_without_classes_there_is_nothing_of_prototypes():
+    config = with_prototypes(classes=None)
+    assert not [path for path in targets.final_outputs(SAMPLES, config) if "/prototypes/" in path]
+    assert "prototypes" not in targets.result_parameters(config)
+    assert targets.prototype_files(SAMPLES["a"], config, "x.csv") == []
+    with pytest.raises(InputError, match=r"prototypes\.classes: null"):
+        targets.prototype_outputs(SAMPLES, config)
+    idle = targets.benchmark_patterns(SAMPLES, config, {})["idle"]
+    assert {"train_prototypes.tsv", "cut_prototype_patches.tsv"} <= set(idle)
+
+
+def test_what_is_only_drawn_is_no_parameter_of_the_results():
+    kept = targets.result_parameters(with_prototypes(top_k=3))["prototypes"]
+    assert kept == targets.result_parameters(with_prototypes(top_k=4))["prototypes"]
+    assert kept != targets.result_parameters(with_prototypes(um=60))["prototypes"]
+
+
+def test_weights_are_fetched_for_prototypes_of_vgg16_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for backbone, fetched in (("small", []), ("vgg16", ["vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"])):
+        config = with_prototypes(backbone=backbone)
+        config["encoder"]["names"] = ["colour_texture"]
+        assert targets.weights_to_fetch(config) == fetched
+        assert len(targets.backbone_weights(config)) == len(fetched)
+        assert bool(targets.backbone_checksum(config)) == bool(fetched)
+        config["encoder"]["weights"] = "seeded"
+        assert targets.backbone_weights(config) == []

@@ -29,6 +29,24 @@ def test_nuclei_are_listed_where_there_are_some(folder):
     assert "object F1 0.88, without a network 0.50" in tour(folder)
 
 
+def test_prototypes_are_listed_with_their_verdict(folder):
+    assert "Prototypes:" not in tour(folder)
+    own = folder / "prototypes"
+    own.mkdir()
+    (own / "explanations.csv").write_text("barcode\n")
+    shared = folder.parent / "cohort/series/prototypes"
+    shared.mkdir(parents=True)
+    (shared / "verdict.txt").write_text("These classes cannot be told.\n")
+    said = tour(folder)
+    assert f"{own}/figures/map.png" in said
+    assert f"{shared}/figures/accuracy.png" in said
+    assert "  These classes cannot be told." in said
+    (own / "verdict.txt").write_text("These classes can be told.\n")
+    said = tour(folder)
+    assert "These classes can be told." in said
+    assert "cannot" not in said
+
+
 def test_a_folder_without_results_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no results"):
         tour(tmp_path)

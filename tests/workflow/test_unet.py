@@ -16,9 +16,9 @@ import pytest
 from harness import Run, command, environment, run_workflow, write_overlay
 from PIL import Image
 
+from spadework.arrays import read_arrays
 from spadework.keys import NUCLEI, Keys
 from spadework.simulation import simulate
-from spadework.unet.model import read_arrays
 
 MODEL = "results/unet/model.h5"
 SECTION = "results/gut/gut.h5ad"

@@ -122,6 +122,10 @@ class KerasEncoder(Encoder):
             out[start : start + len(part)] = features[: len(part)]
         return out
 
+    def weights(self) -> list[NDArray]:
+        """Return the weights themselves, first layers first."""
+        return self._model.get_weights()
+
     def describe(self) -> dict[str, Any]:
         """Return weights, digest, preprocessing and device."""
         backend = self._keras.backend.backend()

@@ -181,6 +181,9 @@ def _write_truth(truth: Path, section: Section, seed: int, um_per_px: float, num
     """Write what was planted."""
     section.genes.drop(columns="abundance").to_csv(truth / "genes.csv", index=False)
     section.spots.round(6).to_csv(truth / "spots.csv", index=False)
+    # As a sample sheet takes clusters.
+    types = section.spots[["barcode", "dominant_type"]].rename(columns={"dominant_type": "label"})
+    types.to_csv(truth / "types.csv", index=False)
     parameters = {
         "what": "truth of a simulated Visium section; genes.csv and spots.csv are in the matrix's order",
         "software": SOFTWARE_VERSION,

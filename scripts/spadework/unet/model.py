@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from spadework.arrays import read_arrays, write_arrays
 from spadework.errors import InputError
 from spadework.patches import reflect
 from spadework.unet.network import Architecture, build
@@ -20,7 +19,6 @@ from spadework.unet.network import Architecture, build
 if TYPE_CHECKING:
     import keras
 
-_ATTRIBUTE = "spadework"
 _WEIGHTS = "weights"
 
 
@@ -135,22 +133,6 @@ class UNet:
                 expected="a model made by `snakemake unet`, results/unet/model.h5",
                 remedy="correct nuclei.model, or leave it empty to train one",
             ) from error
-
-
-def write_arrays(path: Path, arrays: dict[str, list[NDArray]], described: dict[str, Any]) -> None:
-    """Write lists of arrays, and what is to be known of them, into one HDF5 file."""
-    with h5py.File(path, "w") as handle:
-        handle.attrs[_ATTRIBUTE] = json.dumps(described)
-        for name, values in arrays.items():
-            for k, value in enumerate(values):
-                handle[f"{name}/{k:04d}"] = value
-
-
-def read_arrays(path: str | Path) -> tuple[dict[str, list[NDArray]], dict[str, Any]]:
-    """Read what :func:`write_arrays` wrote."""
-    with h5py.File(path) as handle:
-        arrays = {name: [values[()] for values in group.values()] for name, group in handle.items()}
-        return arrays, json.loads(handle.attrs[_ATTRIBUTE])
 
 
 def _with_context(pixels: NDArray[np.uint8], y: int, x: int, tile: int, a: Architecture) -> NDArray[np.uint8]:

@@ -16,10 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from spadework.arrays import read_arrays, write_arrays
 from spadework.job import versions, whole_file
 from spadework.unet.augmentation import Augmentation, change_colour, sample, sampling_grid
 from spadework.unet.data import LabelledImage
-from spadework.unet.model import UNet, read_arrays, write_arrays
+from spadework.unet.model import UNet
 from spadework.unet.network import Architecture, build
 from spadework.unet.weight_map import part_touching, weight_map
 

@@ -1,0 +1,1 @@
+"""ProtoPNet: which patches of the image make a class of spots what it is."""

@@ -1,0 +1,16 @@
+"""Prototypes of planted textures, one seed and a shorter training; tests/benchmarks/bench_prototypes.py has more."""
+
+import planted_textures
+
+
+def test_textures_are_told_and_found_where_they_are(tmp_path):
+    run = planted_textures.trained(0, tmp_path, per_class=3, pool=2, top_cells=1)
+    found = planted_textures.scores(run)
+    assert found["accuracy"] >= 0.97
+    assert found["found"] >= 0.85
+    assert found["coverage"] >= 0.75
+
+
+def test_shuffled_classes_are_told_by_chance_only(tmp_path):
+    run = planted_textures.trained(0, tmp_path, shuffled=True, n=300, per_class=3, pool=2, top_cells=1)
+    assert planted_textures.scores(run)["accuracy"] < 0.4
