@@ -5,10 +5,11 @@ from spadework.job import logged, whole_file
 with logged(snakemake.log[0]):
     import anndata as ad
 
-    from spadework.clustering import categorical, cluster_and_embed
+    from spadework.clustering import cluster_and_embed
     from spadework.expression import add_qc, filter_spots, normalize, read_clusters, reduce
     from spadework.job import versions
     from spadework.keys import Keys
+    from spadework.labels import categorical
     from spadework.seurat import add_seurat
 
     p, i, sample = snakemake.params, snakemake.input, snakemake.wildcards.sample

@@ -5,8 +5,9 @@ from spadework.job import logged, whole_file
 with logged(snakemake.log[0]):
     import anndata as ad
 
-    from spadework.clustering import categorical, cluster_and_embed
+    from spadework.clustering import cluster_and_embed
     from spadework.keys import Keys
+    from spadework.labels import categorical
     from spadework.latents import LatentModel, fit_sections, published_tsne, tsne
 
     p = snakemake.params

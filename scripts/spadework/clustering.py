@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import anndata as ad
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from spadework.job import without_tensorflow
@@ -63,12 +62,3 @@ def _clustered(representation: NDArray[np.floating], n_neighbors: int, resolutio
     )
     sc.tl.leiden(adata, resolution=resolution, flavor="igraph", n_iterations=-1, directed=False, random_state=seed)
     return adata
-
-
-def categorical(labels: pd.Series | NDArray) -> pd.Categorical:
-    """Make labels categorical, numbers in numeric order."""
-    values = pd.Series(labels).astype(str)
-    unique = values.unique()
-    numeric = pd.to_numeric(pd.Series(unique), errors="coerce")
-    order = unique[np.argsort(numeric)] if numeric.notna().all() else sorted(unique)
-    return pd.Categorical(values, categories=list(order))

@@ -10,9 +10,9 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 
-from spadework.clustering import categorical
 from spadework.columns import ADJUSTED, PUBLISHED
 from spadework.keys import NUCLEI, Keys
+from spadework.labels import categorical
 
 
 @dataclass(frozen=True)

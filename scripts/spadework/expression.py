@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spadework.clustering import categorical
 from spadework.errors import InputError
 from spadework.job import without_tensorflow
 from spadework.keys import Keys
+from spadework.labels import categorical
 from spadework.section import unversioned
 
 log = logging.getLogger("spadework")

@@ -50,7 +50,7 @@ class Section:
         (spots, genes) CSR, int32; rows are the matrix's barcodes in the matrix's order.
     positions
         (spots,) table by barcode: ``in_tissue``, ``array_row``, ``array_col``, and ``x`` (column) and ``y``
-        (row) in full-resolution pixels of the H&E image, float64.
+        (row) in full-resolution pixels of the H&E image, float64. Further columns are categories of the file's own.
     genes
         (genes,) table by unique name, with ``gene_ids``, ``gene_name``, ``feature_types``.
     images
@@ -209,7 +209,9 @@ def to_anndata(section: Section) -> ad.AnnData:
     """
     adata = ad.AnnData(
         X=section.counts,
-        obs=section.positions[[Keys.IN_TISSUE, Keys.ARRAY_ROW, Keys.ARRAY_COL]].astype(int),
+        obs=section.positions.drop(columns=["x", "y"]).astype(
+            {Keys.IN_TISSUE: int, Keys.ARRAY_ROW: int, Keys.ARRAY_COL: int}
+        ),
         var=section.genes,
         obsm={Keys.SPATIAL: section.spatial},
     )

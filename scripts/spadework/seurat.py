@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from spadework.clustering import categorical
 from spadework.keys import Keys
+from spadework.labels import categorical
 from spadework.readers.matrix import read_10x_h5
 
 

@@ -19,10 +19,10 @@ from sklearn.neighbors import NearestNeighbors
 from spadework.clustering import cluster
 from spadework.headline import Headline
 from spadework.keys import Keys
+from spadework.labels import UNLABELLED
 from spadework.latents import fit_latents
 from spadework.lattice import NEIGHBOURS, positions_um
 
-UNLABELLED = "unlabelled"
 # Silhouettes need all pairs of spots.
 _MAX_SILHOUETTE_SPOTS = 5000
 # Next but nearest spots of a square lattice are 1.4 times as far as the nearest; recorded centres scatter a little.

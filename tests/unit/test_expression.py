@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from spadework.clustering import categorical, cluster_and_embed
+from spadework.clustering import cluster_and_embed
 from spadework.errors import InputError
 from spadework.expression import add_qc, filter_spots, is_mitochondrial, normalize, read_clusters
 from spadework.keys import Keys
+from spadework.labels import categorical
 
 
 def _section(counts: np.ndarray, names: list[str], ids: list[str] | None = None) -> ad.AnnData:

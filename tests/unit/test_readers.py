@@ -261,6 +261,19 @@ def test_features_other_than_genes_leave_with_a_count(outs: Path):
     assert set(section.genes["feature_types"]) == {"Gene Expression"}
 
 
+def test_categories_of_an_h5ad_stay_but_for_results_of_another_run(outs: Path):
+    path = formats.h5ad(outs)
+    adata = ad.read_h5ad(path)
+    regions = pd.Categorical(np.where(np.arange(adata.n_obs) % 3, "edge", "core"))
+    for name in ("region", "clusters", "cluster", "cluster_scanpy", "image_cluster", "spade_cluster_resnet50"):
+        adata.obs[name] = regions
+    adata.obs["score"] = 0.5
+    adata.write_h5ad(path)
+    found = to_anndata(keep_tissue(read(path))).obs
+    assert set(found.columns) == {"in_tissue", "array_row", "array_col", "region", "clusters"}
+    assert (found["region"] == adata.obs["region"].loc[found.index]).all()
+
+
 def test_antibodies_leave_an_h5ad_too(outs: Path):
     path = formats.h5ad(outs)
     adata = ad.read_h5ad(path)

@@ -17,9 +17,9 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
-from spadework.clustering import categorical
 from spadework.figures.maps import Canvas, category_map, draw_spots, draw_tissue, value_map
 from spadework.figures.style import CATEGORICAL, SEQUENTIAL, UNLABELLED, category_colours
+from spadework.labels import categorical
 from spadework.prototypes.boxes import Box, crop, overlay
 from spadework.prototypes.explain import BORDERLINE, NAMED, TYPICAL, Explanation, Match, Nearest, Prototype
 

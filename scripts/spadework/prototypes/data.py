@@ -13,11 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from spadework.clustering import categorical
 from spadework.encoders.run import PatchFile
 from spadework.errors import InputError
 from spadework.keys import Keys
-from spadework.spade_clusters import UNLABELLED
+from spadework.labels import UNLABELLED, categorical
 from spadework.tables import read_csv, write_csv
 
 log = logging.getLogger("spadework")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -15,7 +17,10 @@ from spadework.readers.locate import SectionFiles
 from spadework.readers.matrix import GENE_EXPRESSION, gene_expression_only
 from spadework.readers.spaceranger import VISIUM_PITCH_UM, VISIUM_SPOT_UM
 from spadework.samples import Sample
-from spadework.section import Matrix, Section, check_unique, unique_gene_names
+from spadework.section import POSITION_COLUMNS, Matrix, Section, check_unique, unique_gene_names
+
+# Columns of obs that are results: of another run, if they are in a file.
+_MADE_HERE = re.compile(r"cluster(_scanpy|_seurat)?$|(image_cluster|spade_cluster|prototype_class)(_|$)")
 
 
 def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
@@ -64,6 +69,7 @@ def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
             expected="x and y in full-resolution pixels for every spot",
             remedy="drop these spots, or write their positions",
         )
+    obs = obs.join(_categories(adata.obs))
     genes = pd.DataFrame(
         {
             Keys.GENE_IDS: variables.get(Keys.GENE_IDS, variables.index.to_series()).astype(str).to_numpy(),
@@ -108,6 +114,18 @@ def read_h5ad(sample: Sample, files: SectionFiles) -> Section:
         left_out={"features_other_than_genes": n_other} if n_other else {},
         notes=list(files.notes),
     )
+
+
+def _categories(obs: pd.DataFrame) -> pd.DataFrame:
+    """Return the categorical columns of a file's own, but for those that this workflow makes."""
+    kept = {
+        name: values
+        for name, values in obs.items()
+        if isinstance(values.dtype, pd.CategoricalDtype)
+        and not _MADE_HERE.match(str(name))
+        and name not in POSITION_COLUMNS
+    }
+    return pd.DataFrame(kept, index=obs.index).set_axis(obs.index.astype(str))
 
 
 def _whole_column(sample: Sample, files: SectionFiles, adata: ad.AnnData, key: str) -> np.ndarray:
