@@ -66,7 +66,7 @@ def test_every_prototype_is_shown_once_in_the_order_of_the_classes(tmp_path):
     pages = figures.prototypes_figure(prototypes, [near(6)] * 30, CLASSES, "heading")
     assert len(pages) == 3
     titles = [t.get_text() for page in pages for t in page.axes[0].texts if t.get_text().startswith("prototype ")]
-    numbers = [int(title.split()[1].rstrip(":")) for title in titles]
+    numbers = [int(title.split()[1].rstrip(",")) for title in titles]
     assert numbers == sorted(range(30), key=lambda j: (CLASSES.index(prototypes[j].class_name), j))
     assert "$x$" in texts(pages[2])
     assert CLASSES[2] not in texts(pages[2])
@@ -77,10 +77,10 @@ def test_every_prototype_is_shown_once_in_the_order_of_the_classes(tmp_path):
 def test_a_row_shows_source_boxes_weights_and_classes_of_the_nearest():
     (page,) = figures.prototypes_figure([prototype(7, 1)], [near(3)], CLASSES, "heading")
     text = texts(page)
-    assert "+1.25 gland" in text
-    assert "−0.50 fat" in text
-    assert "gland 5.00" in text
-    assert "no class 3.00" in text
+    assert "+1.25 for gland" in text
+    assert "−0.50 for fat" in text
+    assert "gland: 5.00" in text
+    assert "no class: 3.00" in text
     source, *others = boxes(page, YELLOW)
     assert len(others) == 3
     assert source.get_height() / source.get_width() == pytest.approx(8 / 16)
@@ -100,7 +100,7 @@ def test_one_prototype_and_none_near(tmp_path, n):
 def test_an_explanation_has_a_row_for_each_of_the_top_prototypes(tmp_path):
     page = figures.explanation_figure(explanation("named", "spot", "gland"))
     text = texts(page)
-    assert text.count("prototype 0: fat") == 1
+    assert text.count("prototype 0, class fat") == 1
     assert "prototype 3" not in text
     assert "4.00 similarity\n× +1.25 weight to fat\n= +5.00" in text
     assert "3.00 similarity\n× −0.50 weight to fat\n= −1.50\n\nits own source" in text
@@ -197,7 +197,7 @@ def test_maps_give_a_class_one_colour_and_prototypes_one_scale(tmp_path):
     page = figures.map_figure(canvas, spots, said, np.full(12, 0.6), scores, class_of, CLASSES, "heading")
     finish(page, tmp_path / "page.png", "a note")
     maps = [ax for ax in page.axes if ax.get_title()]
-    assert [ax.get_title() for ax in maps[4:6]] == ["prototype 0: fat", "prototype 1: gland"]
+    assert [ax.get_title() for ax in maps[4:6]] == ["prototype 0, class fat", "prototype 1, class gland"]
     assert len(maps) == 4 + 5
     assert {ax.collections[0].get_clim() for ax in maps[4:]} == {(0.0, float(np.percentile(scores, 99.5)))}
     colours = category_colours([*CLASSES, "unknown to the model", "unlabelled"])

@@ -140,7 +140,7 @@ def _prototypes_page(
         if i and rows[i - 1][0].class_name != p.class_name:
             sheet.rule(y - 0.28)
         sheet.swatch(0.0, y, 0.07, edge, colours[p.class_name])
-        sheet.text(0.15, y, f"prototype {p.number}: {_short(p.class_name, 15)}", weight="bold")
+        sheet.text(0.15, y, f"prototype {p.number}, class {_short(p.class_name, 10)}", weight="bold")
         lines = [f"from {_short(p.source.barcode, 24)}", f"in {_short(p.source.sample, 26)}", "weights:"]
         sheet.text(0.15, y + 0.2, "\n".join([*lines, *_weights(p, classes)]), size=7.5)
         sheet.patch(left, y, edge, p.patch, box=p.box, field=p.field)
@@ -149,7 +149,7 @@ def _prototypes_page(
         ):
             x = beside + k * (edge + gap)
             colour = colours.get(name, UNLABELLED)
-            sheet.text(x, y - 0.14, f"{_short(name or 'no class', 13)} {score:.2f}", size=7.5)
+            sheet.text(x, y - 0.14, f"{_short(name or 'no class', 13)}: {score:.2f}", size=7.5)
             sheet.patch(x, y, edge, patch, box=box, border=colour)
     return sheet.finished()
 
@@ -161,7 +161,7 @@ def _weights(p: Prototype, classes: Sequence[str], most: int = 5) -> list[str]:
         order, smaller = order[: most - 1], [f"  and {len(order) - most + 1} smaller"]
     else:
         smaller = []
-    return [f"  {_signed(p.weights[k])} {_short(classes[k], 20)}" for k in order] + smaller
+    return [f"  {_signed(p.weights[k])} for {_short(classes[k], 16)}" for k in order] + smaller
 
 
 def explanation_figure(e: Explanation) -> Figure:
@@ -186,7 +186,7 @@ def explanation_figure(e: Explanation) -> Figure:
         sheet.patch(columns[2], y, edge, crop(p.patch, p.box), border=colours[p.class_name])
         sheet.patch(columns[3], y, edge, p.patch, box=p.box, field=p.field)
         sheet.swatch(left, y + 0.02, 0.12, 0.12, colours[p.class_name])
-        sheet.text(left + 0.18, y, f"prototype {p.number}: {_short(p.class_name, 18)}", weight="bold")
+        sheet.text(left + 0.18, y, f"prototype {p.number}, class {_short(p.class_name, 14)}", weight="bold")
         k = e.predicted
         lines = [
             f"from {_short(p.source.barcode, 28)}",
@@ -240,7 +240,7 @@ def _pair(
     sheet.patch(x + edge + gap, y, edge, p.patch, box=p.box, field=p.field, border=colours[p.class_name])
     which = "its own source" if m.own_source else _short(p.class_name, 20)
     sums = f"{m.score:.2f} × {_signed(p.weights[k])} = {_signed(m.contribution(k))} for {_short(e.classes[k], 14)}"
-    sheet.text(x, y + edge + 0.06, f"prototype {p.number}: {which}\n{sums}", size=7.5)
+    sheet.text(x, y + edge + 0.06, f"prototype {p.number}, class {which}\n{sums}", size=7.5)
 
 
 def _some(explanations: Sequence[Explanation]) -> list[Explanation]:
@@ -390,7 +390,7 @@ def map_figure(
     small = canvas.for_width(panel * figure.dpi)
     for j in range(n):
         ax = figure.add_subplot(grid[top + j // columns, j % columns])
-        title = f"prototype {j}: {_short(class_of[j], 18)}"
+        title = f"prototype {j}, class {_short(class_of[j], 14)}"
         value_map(ax, small, scores[:, j], limits=(0.0, highest), colours=SEQUENTIAL, title=title, label="similarity")
     figure.suptitle(heading)
     return figure

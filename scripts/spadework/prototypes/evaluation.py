@@ -15,9 +15,10 @@ from sklearn.preprocessing import StandardScaler
 PROTOTYPES, SHUFFLED, MAJORITY = "prototypes", "shuffled classes", "most frequent class"
 METHODS = (PROTOTYPES, SHUFFLED, MAJORITY)  # all others are nearest neighbours
 _DRAWS = 1000
-_NORMAL = stats.norm.ppf(0.975)
 # A balanced accuracy from which on classes are told, not just better than by chance.
 _GOOD = 0.8
+# So much above chance, the estimate itself does not speak for chance.
+_ABOVE = 0.1
 
 
 def nearest_neighbours(
@@ -58,11 +59,11 @@ def accuracy_table(spots: pd.DataFrame, predictions: Mapping[str, Sequence | NDA
     """Score predictions of test spots.
 
     Intervals of 95 % come from 1,000 resamples of whole regions, the same for all methods, because neighbouring spots
-    are right or wrong together. With few regions, percentiles of the bootstrap are too narrow; their distances from
-    the estimate are stretched by sqrt(R / (R - 1)) t(R - 1) / 1.96 (the two corrections for R observations that
-    Hesterberg 2015, The American Statistician 69:371, names; he changes the percentiles instead). This mends the bias
-    for means of independent regions. Neighbouring regions are not quite independent, and a class that lies in one
-    region has no spread: take the intervals as optimistic rather than not. They say nothing about other sections.
+    are right or wrong together. They reach t(R - 1) standard deviations of the resamples to either side, enlarged by
+    sqrt(R / (R - 1)) (Hesterberg 2015, The American Statistician 69:371). Percentiles would be too narrow with few
+    regions, and lie off the estimate where classes are missing from many resamples.
+    Neighbouring regions are not quite independent, and a class that lies in one region has no spread: take the
+    intervals as optimistic rather than not. They say nothing about other sections.
 
     Parameters
     ----------
@@ -118,19 +119,14 @@ def _mean_recall(found: NDArray[np.floating], total: NDArray[np.integer]) -> NDA
 
 
 def _interval(name: str, values: NDArray[np.float64] | None, n: int, lowest: float) -> dict[str, float]:
-    """Return the estimate (the first of the values) and its interval from the others, stretched for n regions."""
+    """Return the estimate (the first of the values) and its interval from the spread of the others, of n regions."""
     if values is None:
         return dict.fromkeys((name, f"{name}_low", f"{name}_high"), np.nan)
     estimate = float(values[0])
     if n < 2:
         return {name: estimate, f"{name}_low": np.nan, f"{name}_high": np.nan}
-    stretch = stats.t.ppf(0.975, n - 1) / _NORMAL * np.sqrt(n / (n - 1))
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return {
-        name: estimate,
-        f"{name}_low": max(estimate - stretch * max(estimate - low, 0.0), lowest),
-        f"{name}_high": min(estimate + stretch * max(high - estimate, 0.0), 1.0),
-    }
+    reach = stats.t.ppf(0.975, n - 1) * np.sqrt(n / (n - 1)) * values[1:].std()
+    return {name: estimate, f"{name}_low": max(estimate - reach, lowest), f"{name}_high": min(estimate + reach, 1.0)}
 
 
 def verdict(table: pd.DataFrame, untested: Sequence[str] = (), untrained: Sequence[str] = ()) -> str:
@@ -175,6 +171,9 @@ def verdict(table: pd.DataFrame, untested: Sequence[str] = (), untrained: Sequen
         said = [f"These classes cannot be told from the image by these prototypes: {numbers}"]
     else:
         said = [f"These classes cannot be told from the image: {numbers}"]
+    undecided = min(own["balanced_accuracy"] - chance, shuffled["gain"]) >= _ABOVE
+    if own["n_regions"] > 1 and not told and undecided:
+        said.append("The number itself is above chance, but the test is too small to tell: a larger one may.")
     if best is not None and own["n_classes"] > 1:
         said.append(_compared(best))
     said.append(
