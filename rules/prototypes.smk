@@ -45,7 +45,9 @@ use rule cut_patches as cut_prototype_patches with:
 rule split_spots:
     """Say which class each spot is of, which spots prototypes are learnt from, and which they are tested on."""
     input:
-        lambda w: [f"results/{s}/expression/expression.h5ad" for s in MODELS[w.model]],
+        sections=lambda w: [f"results/{s}/expression/expression.h5ad" for s in MODELS[w.model]],
+        # Nearest neighbours look at the encoders' patches.
+        manifests=lambda w: [f"results/{s}/patches/manifest.parquet" for s in MODELS[w.model]],
     output:
         "results/{model}/prototypes/spots.csv",
     log:
@@ -149,6 +151,7 @@ rule score_prototypes:
         name=lambda w: w.model.removeprefix("cohort/"),
         samples=lambda w: MODELS[w.model],
         encoders=ENCODERS,
+        same_data=lambda w: targets.read_twice(MODELS[w.model], SAMPLES),
         neighbours=config["prototypes"]["neighbours"],
         device=config["prototypes"]["device"],
         seed=config["seed"],

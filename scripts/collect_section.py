@@ -32,7 +32,8 @@ with logged(snakemake.log[0]):
     prototypes = None
     for scores, table in zip(i.prototype_scores, i.prototypes, strict=True):
         # Classes called NA or None are classes.
-        described = read_csv(table, keep_default_na=False)
+        text = dict.fromkeys(("class", "source_sample", "source_barcode"), str)
+        described = read_csv(table, text, keep_default_na=False)
         prototypes = PrototypeResults(pd.read_parquet(scores).loc[snakemake.wildcards.sample], described)
     adata = collect(
         ad.read_h5ad(i.expression),

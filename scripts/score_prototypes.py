@@ -29,7 +29,7 @@ with logged(snakemake.log[0]):
     control = ProtoPNet.load(i.control, device).say(patches)
     predicted = predictions(spots, said, control, classes, features, p.neighbours)
     accuracy = accuracy_table(spots[spots["set"] == TEST], predicted, p.seed)
-    words = verdict(accuracy, *one_sided(spots))
+    words = " ".join(filter(None, [verdict(accuracy, *one_sided(spots)), p.same_data]))
     write_csv(accuracy, out.accuracy)
     write_csv(prototypes_table(model, spots, said), out.table)
     scores = scores_table(spots, said, classes)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spadework.prototypes import training
 from spadework.prototypes.architecture import Architecture
 from spadework.prototypes.architecture import per_class as prototypes_per_class
-from spadework.prototypes.boxes import activation_box, upsample
+from spadework.prototypes.boxes import located
 from spadework.prototypes.training import Recipe, Trained, TrainingSet
 
 PX, PLANTED_PX = 64, 16
@@ -83,13 +83,13 @@ def scores(run: TrainedOnPlanted) -> dict[str, float]:
     model, push = run.trained.model, run.trained.pushes[-1]
     said = model.say(run.test.patches, maps=True)
     of_texture = [j for j, c in enumerate(push.class_of) if c > 0]
-    boxes = [activation_box(upsample(push.maps[j], PX)) for j in of_texture]
+    boxes = [located(push.maps[j], PX)[1] for j in of_texture]
     overlap = [_overlap(box, run.train.boxes[push.rows[j]]) for j, box in zip(of_texture, boxes, strict=True)]
     covered = []
     for i in np.flatnonzero(run.test.labels > 0):
         own = model.architecture.of_class(int(run.test.labels[i]))
         best = own[int(said.scores[i, own].argmax())]
-        covered.append(_overlap(activation_box(upsample(said.maps[i, best], PX)), run.test.boxes[i])[1])
+        covered.append(_overlap(located(said.maps[i, best], PX)[1], run.test.boxes[i])[1])
     return {
         "accuracy": float((said.predicted == run.test.labels).mean()),
         "found": float(np.mean([iou >= 0.4 for iou, _ in overlap])),

@@ -12,6 +12,9 @@ Device = Literal["cpu", "gpu"]
 def select_device(device: Device, key: str = "encoder.device") -> str:
     """Return the Keras name of a device; never fall back from GPU to CPU.
 
+    On a GPU, numbers are kept in single precision throughout: TF32, which some libraries take by themselves, has
+    three digits.
+
     Parameters
     ----------
     key
@@ -31,14 +34,17 @@ def select_device(device: Device, key: str = "encoder.device") -> str:
         import torch
 
         present = torch.cuda.is_available()
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     elif backend == "jax":
         import jax
 
         present = any(found.platform == "gpu" for found in jax.devices())
+        jax.config.update("jax_default_matmul_precision", "highest")
     else:
         import tensorflow as tf
 
         present = bool(tf.config.list_physical_devices("GPU"))
+        tf.config.experimental.enable_tensor_float_32_execution(False)
     if not present:
         raise SpadeworkError(
             f"config: {key}: gpu\n  found:    no GPU that {backend} can use\n"

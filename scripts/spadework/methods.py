@@ -396,7 +396,9 @@ def _prototypes(run: Mapping[str, Any], cite: _Citations) -> str:
     p, settings = said[0], run["configuration"]["prototypes"]
     grouped = settings["scope"] == "group"
     tested = [name for name in _held_out(run) if grouped and "group" in run["samples"][name]]
-    apart = f"{_names(tested, run)} {_was(tested)} set aside" if tested else "whole regions of tissue were set aside"
+    regions = any(not set(tested) & set(made["sections"]) for made in models.values())
+    ways = [_names(tested, run)] * bool(tested) + ["whole regions of tissue"] * regions
+    apart = f"{_list(ways)} {_was(range(len(tested) + 2 * regions))} set aside"
     backbone = f"the first layers of VGG16 {cite('vgg')}" if p["backbone"] == "vgg16" else "a small network"
     sizes = [_span({made[key] for made in models.values()}) for key in ("n_classes", "n_prototypes")]
     text = f"""

@@ -75,15 +75,16 @@ def _prototypes(folder: Path) -> list[str]:
     explained = folder / "prototypes"
     if not (explained / "explanations.csv").exists():
         return []
-    own = explained / "verdict.txt"
-    models = [own] if own.exists() else sorted(folder.parent.glob("cohort/*/prototypes/verdict.txt"))
+    models = [explained / "verdict.txt", *folder.parent.glob("cohort/*/prototypes/verdict.txt")]
+    models = [path for path in models if path.exists() and folder.name in _sections(path.with_name("spots.csv"))]
     lines = [
         "",
         "  Prototypes:",
         f"  {explained}/figures/explanations.png  why spots look like their classes",
         f"  {explained}/figures/map.png           where in the tissue each prototype is found",
     ]
-    for verdict in models:
+    # One of an earlier run, of another scope, may be there, too.
+    for verdict in sorted(models, key=lambda path: path.stat().st_mtime)[-1:]:
         words = textwrap.wrap(verdict.read_text(encoding="utf-8"), 110, initial_indent="  ", subsequent_indent="  ")
         lines += [
             f"  {verdict.parent}/figures/prototypes/page_1.png  the prototypes, and the patches most like them",
@@ -91,6 +92,10 @@ def _prototypes(folder: Path) -> list[str]:
             *words,
         ]
     return lines
+
+
+def _sections(spots: Path) -> set[str]:
+    return set(pd.read_csv(spots, usecols=["sample"], dtype=str)["sample"])
 
 
 if __name__ == "__main__":

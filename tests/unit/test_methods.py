@@ -264,4 +264,7 @@ def test_prototypes_are_named_where_there_are_some() -> None:
 def test_prototypes_of_a_group_are_tested_on_the_section_held_out() -> None:
     rows = {"a": {"path": "a", "group": "g"}, "b": {"path": "b", "group": "g", "held_out": "yes"}}
     on = {"prototypes": {"classes": "cluster", "scope": "group"}}
-    says(written(on, rows=rows, prototypes=PROTOTYPES), "For the test, section b was set aside")
+    together = PROTOTYPES | {"sections": ["a", "b"]}
+    says(written(on, rows=rows, prototypes=together), "For the test, section b was set aside")
+    # The only section of another group gives regions.
+    says(written(on, rows=rows, prototypes=PROTOTYPES), "section b and whole regions of tissue were set aside")

@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from spadework.errors import InputError
 from spadework.prototypes.architecture import Architecture
-from spadework.prototypes.boxes import activation_box, crop, outlined, overlay, peak_cell, upsample
+from spadework.prototypes.boxes import activation_box, crop, located, outlined, overlay, upsample
 from spadework.prototypes.explain import (
     Explanation,
     check_named,
@@ -95,7 +95,20 @@ def test_of_equal_peaks_the_first_is_boxed():
     activation = np.zeros((40, 40))
     activation[30:33, 2:5] = activation[3:6, 30:33] = 1.0
     assert activation_box(activation) == (3, 6, 30, 33)
-    assert peak_cell(activation, 8) == (0, 6)
+
+
+def test_the_box_is_that_of_the_best_cell_whatever_interpolation_makes_of_it():
+    rng = np.random.default_rng(0)
+    elsewhere = 0
+    for _ in range(200):
+        cells = rng.random((8, 8)).astype(np.float32)
+        activation, (y1, y2, x1, x2), cell = located(cells, 64)
+        assert cells[cell] == cells.max()
+        assert max(y1, 8 * cell[0]) < min(y2, 8 * cell[0] + 8)
+        assert max(x1, 8 * cell[1]) < min(x2, 8 * cell[1] + 8)
+        highest = np.unravel_index(activation.argmax(), (64, 64))
+        elsewhere += (highest[0] // 8, highest[1] // 8) != cell
+    assert elsewhere > 20  # interpolation does that
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 9.2103])
@@ -119,7 +132,7 @@ def test_the_map_lies_over_the_patch_as_images_are_resized():
     assert large.dtype == np.float32
     y1, y2, x1, x2 = activation_box(large)
     assert (y1 + y2, x1 + x2) == (2 * 12, 2 * 52)  # the middle of that cell
-    assert peak_cell(large, 8) == (1, 6)
+    assert located(cells, 64)[2] == (1, 6)
     assert upsample(np.ones((1, 1)), 5).tolist() == np.ones((5, 5)).tolist()
 
 
@@ -272,12 +285,9 @@ def test_boxes_lie_where_the_map_is_highest(model, explained):
         for m in e.matches:
             cells = maps[i, m.prototype.number]
             np.testing.assert_allclose(m.activation, upsample(cells, PX))
-            y1, y2, x1, x2 = m.box
-            y, x = np.unravel_index(m.activation.argmax(), (PX, PX))
-            assert y1 <= y < y2
-            assert x1 <= x < x2
-            assert m.field[0] <= y < m.field[1]
-            assert m.field[2] <= x < m.field[3]
+            best = [int(i) for i in np.unravel_index(cells.argmax(), cells.shape)]
+            assert m.field == ARCHITECTURE.field.box(*best, PX)
+            assert m.box == located(cells, PX)[1]
 
 
 def test_a_source_is_described_by_its_own_map(model):

@@ -1,4 +1,4 @@
-"""Prototypes of planted textures, one seed and a shorter training; tests/benchmarks/bench_prototypes.py has more."""
+"""Prototypes of planted textures, one seed; tests/benchmarks/bench_prototypes.py has more."""
 
 import planted_textures
 

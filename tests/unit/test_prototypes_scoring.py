@@ -148,6 +148,14 @@ def test_tables_keep_names_and_numbers_and_survive_parquet_and_json(spots, patch
     np.testing.assert_allclose(table["share"], 0.5)
 
 
+def test_prototypes_that_say_the_same_are_named(spots, model):
+    one = np.linspace(0, 3, len(spots), dtype=np.float32)
+    scores = np.column_stack([one, 2 * one + 1, one])
+    assert prototypes_table(model, spots, Said(scores, scores[:, :2]))["twin_r"].tolist()[:2] == pytest.approx([1, 1])
+    scores[:, 1] = 5
+    assert prototypes_table(model, spots, Said(scores, scores[:, :2]))["twin_r"].isna().all()
+
+
 def test_a_pure_prototype_is_told_from_an_impure_one(spots, patches, model):
     score = np.zeros((40, 3), np.float32)
     score[:, 0] = spots["class"] == "NA"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pandas as pd
 import pytest
 
@@ -37,11 +39,16 @@ def test_prototypes_are_listed_with_their_verdict(folder):
     shared = folder.parent / "cohort/series/prototypes"
     shared.mkdir(parents=True)
     (shared / "verdict.txt").write_text("These classes cannot be told.\n")
+    (shared / "spots.csv").write_text("sample,barcode\nother,A\n")
+    assert "cannot be told" not in tour(folder)
+    (shared / "spots.csv").write_text(f"sample,barcode\nother,A\n{folder.name},B\n")
     said = tour(folder)
     assert f"{own}/figures/map.png" in said
     assert f"{shared}/figures/accuracy.png" in said
     assert "  These classes cannot be told." in said
     (own / "verdict.txt").write_text("These classes can be told.\n")
+    (own / "spots.csv").write_text(f"sample,barcode\n{folder.name},B\n")
+    os.utime(shared / "verdict.txt", (1, 1))
     said = tour(folder)
     assert "These classes can be told." in said
     assert "cannot" not in said

@@ -176,7 +176,7 @@ def explanation_figure(e: Explanation) -> Figure:
     sheet.patch(0, 0.1, edge, e.patch)
     sheet.text(columns[1], 0.1, _verdict(e), size=10)
     sheet.bars(columns[1], 0.85, 3.2, _probabilities(e), colours)
-    titles = ("where it is alike", "similarity", "the prototype", "its source")
+    titles = ("where it is most alike", "similarity (own scale)", "the prototype", "its source")
     for x, title in zip(columns, titles, strict=True):
         sheet.text(x, top - 0.2, title, weight="bold")
     for i, m in enumerate(e.shown):

@@ -12,6 +12,7 @@ from skimage.transform import resize
 Box = tuple[int, int, int, int]
 
 _PERCENTILE = 95.0
+_ANYWHERE = (slice(None), slice(None))
 # Differences below this share of the largest value are rounding of the interpolation, not a pattern.
 _FLAT = 1e-5
 # Shares of the patch and of the heat map in an overlay, as published.
@@ -42,7 +43,9 @@ def upsample(cells: NDArray[np.floating], px: int) -> NDArray[np.float32]:
     ).astype(np.float32)
 
 
-def activation_box(activation: NDArray[np.floating], percentile: float = _PERCENTILE) -> Box:
+def activation_box(
+    activation: NDArray[np.floating], percentile: float = _PERCENTILE, within: tuple[slice, slice] = _ANYWHERE
+) -> Box:
     """Return the box around the peak of a map.
 
     Pixels of at least the given percentile count. The published box encloses all of them, so that two far apart make
@@ -53,6 +56,8 @@ def activation_box(activation: NDArray[np.floating], percentile: float = _PERCEN
     ----------
     activation
         (h, w) map over a patch, see :func:`upsample`. Of several equal peaks, the first one counts, row by row.
+    within
+        Where the peak is looked for.
 
     Returns
     -------
@@ -69,26 +74,33 @@ def activation_box(activation: NDArray[np.floating], percentile: float = _PERCEN
     height, width = activation.shape
     if _is_flat(activation):
         return 0, height, 0, width
+    part = activation[within]
+    peak = part.max()
+    y, x = (int(i) for i in np.unravel_index(np.argmax(part), part.shape))
     # Where more of the map than that is its lowest value, what lies above it counts.
-    high = (activation >= np.percentile(activation, percentile)) & (activation > activation.min())
+    high = (activation >= min(np.percentile(activation, percentile), peak)) & (activation > activation.min())
     parts, _ = ndimage.label(high, structure=np.ones((3, 3)))
-    peak = parts[np.unravel_index(np.argmax(activation), activation.shape)]
-    rows, columns = ndimage.find_objects(parts)[peak - 1]
+    first_y, first_x = (span.start or 0 for span in within)
+    rows, columns = ndimage.find_objects(parts)[parts[first_y + y, first_x + x] - 1]
     return rows.start, rows.stop, columns.start, columns.stop
 
 
-def peak_cell(activation: NDArray[np.floating], cells: int) -> tuple[int, int]:
-    """Return row and column of the cell that the peak of :func:`activation_box` lies in.
+def located(cells: NDArray[np.floating], px: int) -> tuple[NDArray[np.float32], Box, tuple[int, int]]:
+    """Return a map of cells over its patch, the box around the cell that is most similar, and that cell.
 
-    That is the highest cell, or one as good as it: after interpolation, another may come out on top.
+    Interpolation may put the highest pixel into another cell; the box is that of the highest in this one.
 
     Parameters
     ----------
     cells
-        Cells along an edge of the map that ``activation`` was enlarged from.
+        (cells, cells) similarity.
+    px
+        Edge of the patch, px; a multiple of the number of cells.
     """
-    y, x = np.unravel_index(np.argmax(activation), activation.shape)
-    return int(y) * cells // activation.shape[0], int(x) * cells // activation.shape[1]
+    row, column = (int(i) for i in np.unravel_index(np.argmax(cells), cells.shape))
+    activation, edge = upsample(cells, px), px // len(cells)
+    within = slice(row * edge, (row + 1) * edge), slice(column * edge, (column + 1) * edge)
+    return activation, activation_box(activation, within=within), (row, column)
 
 
 def crop(patch: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:

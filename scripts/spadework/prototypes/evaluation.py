@@ -134,7 +134,8 @@ def verdict(table: pd.DataFrame, untested: Sequence[str] = (), untrained: Sequen
 
     They cannot, as far as these data show, if the lower end of the balanced accuracy is not above chance (one over
     the number of classes in the test), or that of its gain over the same network trained on shuffled classes is not
-    above zero; they can in part below a balanced accuracy of 0.8.
+    above zero; they can in part below a balanced accuracy of 0.8. Where the estimates are well above both (by 0.1)
+    and only the intervals are not, it is for want of test regions.
 
     Parameters
     ----------
@@ -167,13 +168,15 @@ def verdict(table: pd.DataFrame, untested: Sequence[str] = (), untrained: Sequen
         said = [f"These classes can be told from the image: {numbers}"]
     elif told:
         said = [f"These classes can in part be told from the image: {numbers}"]
+    elif min(own["balanced_accuracy"] - chance, shuffled["gain"]) >= _ABOVE:
+        said = [
+            f"These classes cannot be told from the image with so few test regions: {numbers}",
+            "The number itself is above chance: a larger test may tell.",
+        ]
     elif best is not None and best["balanced_accuracy_low"] > chance:
         said = [f"These classes cannot be told from the image by these prototypes: {numbers}"]
     else:
         said = [f"These classes cannot be told from the image: {numbers}"]
-    undecided = min(own["balanced_accuracy"] - chance, shuffled["gain"]) >= _ABOVE
-    if own["n_regions"] > 1 and not told and undecided:
-        said.append("The number itself is above chance, but the test is too small to tell: a larger one may.")
     if best is not None and own["n_classes"] > 1:
         said.append(_compared(best))
     said.append(

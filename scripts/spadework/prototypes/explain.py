@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spadework.errors import InputError
-from spadework.prototypes.boxes import Box, activation_box, peak_cell, upsample
+from spadework.prototypes.boxes import Box, located
 
 if TYPE_CHECKING:
     from spadework.prototypes.architecture import Architecture
@@ -171,8 +171,8 @@ def prototypes_of(model: ProtoPNet) -> list[Prototype]:
     maps = _maps(model, model.source_patches)
     found = []
     for j, (source, patch) in enumerate(zip(model.sources, model.source_patches, strict=True)):
-        activation = upsample(maps[j, j], a.patch_px)
-        box, field = activation_box(activation), a.field.box(source.row, source.column, a.patch_px)
+        activation, box, _ = located(maps[j, j], a.patch_px)
+        field = a.field.box(source.row, source.column, a.patch_px)
         name = a.classes[a.class_of[j]]
         found.append(Prototype(j, name, source, patch, activation, box, field, model.weights[j]))
     return found
@@ -200,7 +200,7 @@ def nearest_to(
         order = np.argsort(-scores[:, j], kind="stable")[: k + 1]
         rows = [int(i) for i in order if names[i] != (source.sample, source.barcode)][:k]
         maps = _maps(model, patches[rows])[:, j] if rows else ()
-        boxes = [activation_box(upsample(cells, model.architecture.patch_px)) for cells in maps]
+        boxes = [located(cells, model.architecture.patch_px)[1] for cells in maps]
         found.append(Nearest(patches[rows], [str(c) for c in label[rows]], scores[rows, j], boxes))
     return found
 
@@ -320,15 +320,15 @@ def explain(
     px = architecture.patch_px
     matches = []
     for rank, j in enumerate(np.argsort(-said.scores[i], kind="stable"), start=1):
-        prototype, activation = prototypes[j], upsample(said.maps[i, j], px)
+        prototype, (activation, box, cell) = prototypes[j], located(said.maps[i, j], px)
         matches.append(
             Match(
                 prototype,
                 rank,
                 float(said.scores[i, j]),
                 activation,
-                activation_box(activation),
-                architecture.field.box(*peak_cell(activation, architecture.field.cells), px),
+                box,
+                architecture.field.box(*cell, px),
                 (prototype.source.sample, prototype.source.barcode) == (spot["sample"], spot["barcode"]),
             )
         )
@@ -383,7 +383,7 @@ def explanation_text(e: Explanation) -> str:
     lines = [f"Spot {e.barcode} of section {e.sample} ({e.kind}).", *_standing(e), ""]
     lines += [
         f"This spot looks like class {name} (probability {e.probability[k]:.2f}; next is {e.classes[second]}, "
-        f"{e.probability[second]:.2f}), because parts of it look like these prototypes, the most alike first:",
+        f"{e.probability[second]:.2f}), by what its parts look like. Prototypes, the most alike first:",
         "",
     ]
     for m in e.shown:

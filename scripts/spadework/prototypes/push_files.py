@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from spadework.prototypes.architecture import Field
-from spadework.prototypes.boxes import activation_box, crop, overlay, upsample
+from spadework.prototypes.boxes import crop, located, overlay
 
 if TYPE_CHECKING:
     from spadework.prototypes.training import Push
@@ -22,7 +22,7 @@ def write_push(folder: Path, push: Push, field: Field) -> None:
 
     - ``prototype-img-original<j>.png``: the patch it was taken from;
     - ``prototype-img<j>.png``: the box around the peak of its own map, see
-      :func:`spadework.prototypes.boxes.activation_box`;
+      :func:`spadework.prototypes.boxes.located`;
     - ``prototype-img-original_with_self_act<j>.png``: the patch with that map over it;
     - ``prototype-self-act<j>.npy``: the map, (cells, cells) float32 similarity;
     - ``prototype-img-receptive_field<j>.png``: what the cell it was taken from sees.
@@ -44,8 +44,8 @@ def write_push(folder: Path, push: Push, field: Field) -> None:
     boxes, fields = np.empty((2, len(push.sources), 6), np.int64)
     for j, (source, row) in enumerate(zip(push.sources, push.rows, strict=True)):
         patch = push.images[j]
-        activation = upsample(push.maps[j], px)
-        box, seen = activation_box(activation), field.box(source.row, source.column, px)
+        activation, box, _ = located(push.maps[j], px)
+        seen = field.box(source.row, source.column, px)
         boxes[j] = row, *box, push.class_of[j]
         fields[j] = row, *seen, push.class_of[j]
         for name, image in (

@@ -103,8 +103,10 @@ def prototypes_table(model: ProtoPNet, spots: pd.DataFrame, said: Said) -> pd.Da
     pandas.DataFrame
         ``prototype`` (from 0, as in the push files of the last cycle), ``class``, ``source_sample``,
         ``source_barcode``, ``y1``, ``y2``, ``x1``, ``x2`` (what its cell sees of that patch, px, ends exclusive),
-        ``weight`` (to its class), ``purity`` (share of its class among the 20 test patches most like it), and
-        ``share`` of its class among all test patches, which is the purity by chance.
+        ``weight`` (to its class), ``purity`` (share of its class among the 20 test patches most like it),
+        ``share`` of its class among all test patches, which is the purity by chance, and ``twin_r``, the highest
+        correlation, over all patches, of its similarity with that of another prototype of its class (NaN if there
+        is none): near 1, both are the same.
     """
     a, rows = model.architecture, []
     test = (spots["set"] == TEST).to_numpy()
@@ -122,9 +124,17 @@ def prototypes_table(model: ProtoPNet, spots: pd.DataFrame, said: Said) -> pd.Da
                 "weight": float(model.weights[j, k]),
                 "purity": float((tested[nearest[j]] == a.classes[k]).mean()),
                 "share": float((tested == a.classes[k]).mean()),
+                "twin_r": _alike(said.scores, j, [i for i in a.of_class(k) if i != j]),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _alike(scores: NDArray[np.floating], j: int, others: list[int]) -> float:
+    """Return the highest correlation of a column with some others; NaN where none of them varies."""
+    with np.errstate(invalid="ignore"):
+        r = [np.corrcoef(scores[:, j], scores[:, i])[0, 1] for i in others]
+    return float(max((x for x in r if np.isfinite(x)), default=np.nan))
 
 
 def scores_table(spots: pd.DataFrame, said: Said, classes: Sequence[str]) -> pd.DataFrame:

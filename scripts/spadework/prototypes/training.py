@@ -30,6 +30,7 @@ log = logging.getLogger("spadework")
 # Patches whose nearest to a prototype are looked at, and how many of them must be of its class (Chen et al. 2019,
 # supplement S8).
 _NEAREST, _OF_CLASS = 6, 3
+_COLUMNS = ["stage", "cycle", "step", "loss", "cross_entropy", "cluster", "separation", "accuracy"]
 # Candidates for prototypes at first: of each class, the patches that the classifier is surest of.
 _CANDIDATES = 20
 
@@ -188,7 +189,7 @@ def train(
         described |= versions("keras") | {"backend": keras.backend.backend()}
         push = run.pushes[-1]
         model = ProtoPNet(run.network, push.sources, push.images, described, device)
-    return Trained(model, pd.DataFrame(run.history), run.pushes)
+    return Trained(model, pd.DataFrame(run.history, columns=_COLUMNS), run.pushes)
 
 
 class _Run:
@@ -430,7 +431,8 @@ class _Run:
         of_class = (self._data.labels[nearest] == class_of).sum(axis=0)
         own = weights[np.arange(len(class_of)), class_of]
         speaks = (own > 0) & (own >= weights.max(axis=1))
-        good = speaks & (of_class >= min(_OF_CLASS, len(scores)))
+        sizes = np.asarray(self._data.sizes(len(a.classes)))
+        good = speaks & (of_class >= np.minimum(_OF_CLASS, sizes[class_of]))
         for c in set(a.class_of):
             members = np.asarray(a.of_class(c))
             if not good[members].any():
