@@ -59,12 +59,12 @@ class TrainedOnPlanted:
 
 
 def trained(
-    seed: int, folder: Path, *, shuffled: bool = False, per_class: int = 5, n: int = 600, **network: Any
+    seed: int, folder: Path, *, shuffled: bool = False, per_class: int = 5, **network: Any
 ) -> TrainedOnPlanted:
-    """Train on ``n`` patches as the workflow does, with the recipe of the configuration."""
-    train, test = plant(n, seed), plant(n // 2, seed + 100)
+    """Train on 600 patches as the workflow does, with its own recipe; 300 others are there to test it."""
+    train, test = plant(600, seed), plant(300, seed + 100)
     labels = np.random.default_rng(seed).permutation(train.labels) if shuffled else train.labels
-    data = TrainingSet(train.patches, labels, ["planted"] * n, [f"patch{i}" for i in range(n)])
+    data = TrainingSet(train.patches, labels, ["planted"] * 600, [f"patch{i}" for i in range(600)])
     architecture = Architecture(CLASSES, prototypes_per_class(per_class, data.sizes(len(CLASSES))), PX, **network)
     state = folder / f"state_{seed}.h5"
     return TrainedOnPlanted(training.train(data, architecture, Recipe(), state=state, seed=seed), train, test)

@@ -12,5 +12,5 @@ def test_textures_are_told_and_found_where_they_are(tmp_path):
 
 
 def test_shuffled_classes_are_told_by_chance_only(tmp_path):
-    run = planted_textures.trained(0, tmp_path, shuffled=True, n=300, per_class=3, pool=2, top_cells=1)
+    run = planted_textures.trained(0, tmp_path, shuffled=True, pool=2, top_cells=1)
     assert planted_textures.scores(run)["accuracy"] < 0.4
