@@ -6,7 +6,6 @@ LEARNT = {
     "network": {"patch_px": config["prototypes"]["px"]} | pick("prototypes", "backbone", "pool", "dimension", "top_cells"),
     "checksum": targets.backbone_checksum(config),
     "seed": config["seed"],
-    "code": code_id("train_prototypes.py"),
     **pick("prototypes", "per_class", "training", "device"),
 }
 PROTOTYPES_GPU = 1 if config["prototypes"]["device"] == "gpu" else 0
@@ -89,6 +88,7 @@ rule train_prototypes:
         shuffled=False,
         # What an interrupted training goes on from: no output, which Snakemake would delete.
         state=lambda w: f"results/{w.model}/prototypes/interrupted.h5",
+        code=code_id("train_prototypes.py"),
     threads: 8
     resources:
         mem_mb=mem_mb(4000, 20),
@@ -113,6 +113,7 @@ use rule train_prototypes as train_control with:
         # What the image says of classes that have nothing to do with it.
         shuffled=True,
         state=lambda w: f"results/{w.model}/prototypes/interrupted_control.h5",
+        code=code_id("train_prototypes.py"),
 
 
 rule score_prototypes:
