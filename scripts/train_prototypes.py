@@ -17,7 +17,8 @@ with logged(snakemake.log[0]):
     from spadework.prototypes.data import read_spots
     from spadework.prototypes.learning import backbone_weights, training_set
     from spadework.prototypes.push_files import write_push
-    from spadework.prototypes.training import Recipe, train
+    from spadework.prototypes.recipe import Recipe
+    from spadework.prototypes.training import train
     from spadework.tables import write_csv
 
     i, out, p = snakemake.input, snakemake.output, snakemake.params

@@ -14,7 +14,8 @@ from spadework.prototypes import training
 from spadework.prototypes.architecture import Architecture
 from spadework.prototypes.architecture import per_class as prototypes_per_class
 from spadework.prototypes.boxes import located
-from spadework.prototypes.training import Recipe, Trained, TrainingSet
+from spadework.prototypes.recipe import Recipe, TrainingSet
+from spadework.prototypes.training import Trained
 
 PX, PLANTED_PX = 64, 16
 CLASSES = ("background", "stripes", "checks", "dots")

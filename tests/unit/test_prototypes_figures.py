@@ -11,6 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from spadework.figures import prototype_charts as charts
 from spadework.figures import prototypes as figures
 from spadework.figures.maps import Canvas
 from spadework.figures.style import category_colours, finish
@@ -137,7 +138,7 @@ def history() -> pd.DataFrame:
 
 
 def test_stages_are_bands_and_cycles_are_named(tmp_path):
-    page = figures.history_figure(history(), "heading")
+    page = charts.history_figure(history(), "heading")
     bands = [(r.get_x(), r.get_width()) for r in page.axes[0].patches]
     assert bands == [(0.5, 30), (30.5, 10), (40.5, 20), (60.5, 1), (61.5, 20), (81.5, 1)]
     assert [t.get_text() for t in page.axes[0].texts] == ["cycle 1", "cycle 2"]
@@ -163,7 +164,7 @@ def accuracies(low: float = 0.5) -> pd.DataFrame:
 
 def test_accuracies_stand_beside_chance_and_the_confusions(tmp_path):
     spots = pd.DataFrame({"class": ["fat", "fat", "gland", "gland"]})
-    page = figures.accuracy_figure(accuracies(), spots, ["fat", "gland", "gland", "other"], "heading")
+    page = charts.accuracy_figure(accuracies(), spots, ["fat", "gland", "gland", "other"], "heading")
     left, right = page.axes
     assert [line.get_xdata()[0] for line in left.lines if line.get_linestyle() == "--"] == [0.5]
     np.testing.assert_allclose(right.images[0].get_array(), [[0.5, 0.5, 0], [0, 0.5, 0.5]])
@@ -174,14 +175,14 @@ def test_accuracies_stand_beside_chance_and_the_confusions(tmp_path):
 
 def test_numbered_classes_come_in_numeric_order():
     spots = pd.DataFrame({"class": ["10", "2", "1"]})
-    right = figures.accuracy_figure(accuracies(), spots, ["3", "10", "2"], "heading").axes[1]
+    right = charts.accuracy_figure(accuracies(), spots, ["3", "10", "2"], "heading").axes[1]
     assert [t.get_text() for t in right.get_yticklabels()] == ["1 (1)", "2 (1)", "10 (1)"]
     np.testing.assert_array_equal(right.images[0].get_array(), [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 
 def test_one_region_has_no_interval(tmp_path):
     table = accuracies().assign(balanced_accuracy_low=np.nan, balanced_accuracy_high=np.nan, n_regions=1)
-    page = figures.accuracy_figure(table, pd.DataFrame({"class": ["fat"]}), ["fat"], "heading")
+    page = charts.accuracy_figure(table, pd.DataFrame({"class": ["fat"]}), ["fat"], "heading")
     assert "no interval" in page.axes[0].get_title()
     finish(page, tmp_path / "page.png")
 
@@ -194,7 +195,7 @@ def test_maps_give_a_class_one_colour_and_prototypes_one_scale(tmp_path):
     said = [CLASSES[i % 3] for i in range(12)]
     scores = np.linspace(0, 4, 12 * 5).reshape(12, 5)
     class_of = [CLASSES[j % 3] for j in range(5)]
-    page = figures.map_figure(canvas, spots, said, np.full(12, 0.6), scores, class_of, CLASSES, "heading")
+    page = charts.map_figure(canvas, spots, said, np.full(12, 0.6), scores, class_of, CLASSES, "heading")
     finish(page, tmp_path / "page.png", "a note")
     maps = [ax for ax in page.axes if ax.get_title()]
     assert [ax.get_title() for ax in maps[4:6]] == ["prototype 0, class fat", "prototype 1, class gland"]
@@ -208,6 +209,6 @@ def test_maps_give_a_class_one_colour_and_prototypes_one_scale(tmp_path):
 
 def test_names_cut_to_the_same_stay_apart():
     names = ["a" * 30 + "1", "a" * 30 + "2", "b"]
-    values = figures._categories([names[1], "b"], names)
+    values = charts._categories([names[1], "b"], names)
     assert values.cat.categories.is_unique
     assert values.cat.codes.tolist() == [1, 2]

@@ -9,7 +9,8 @@ import pytest
 from spadework.job import whole_file
 from spadework.prototypes import training
 from spadework.prototypes.architecture import Architecture, per_class
-from spadework.prototypes.training import Recipe, TrainingSet, train
+from spadework.prototypes.recipe import Recipe, TrainingSet
+from spadework.prototypes.training import train
 
 N_CLASSES = 3
 # Enough for everything to move; nothing to be good at.

@@ -76,3 +76,8 @@ def two_sd_limits(values: np.ndarray) -> tuple[float, float]:
     mean, sd = float(np.mean(values)), float(np.std(values))
     sd = sd if sd > 0 else 1.0
     return mean - 2 * sd, mean + 2 * sd
+
+
+def shortened(name: str, longest: int) -> str:
+    """Cut a name of a class, a section or a spot."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"

@@ -13,7 +13,7 @@ from spadework.encoders.keras_applications import KerasEncoder
 from spadework.encoders.networks import min_px
 from spadework.prototypes.architecture import BACKBONES, Architecture
 from spadework.prototypes.data import TRAIN, class_names, read_patches
-from spadework.prototypes.training import TrainingSet
+from spadework.prototypes.recipe import TrainingSet
 
 
 def training_set(

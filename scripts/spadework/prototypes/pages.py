@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spadework.figures import prototype_charts as charts
 from spadework.figures import prototypes as figures
 from spadework.figures.maps import section_canvas
 from spadework.figures.style import finish
@@ -66,7 +67,7 @@ def draw_model(
     classes, note = model.architecture.classes, weights_note(model)
     test = (spots["set"] == TEST).to_numpy()
     tested = spots[test].reset_index(drop=True)
-    finish(figures.history_figure(history, f"{name}: training of the prototypes"), outputs.history, note)
+    finish(charts.history_figure(history, f"{name}: training of the prototypes"), outputs.history, note)
     nearest = nearest_to(model, said.scores[test], patches[test], tested, _NEAREST)
     heading = f"{name}: prototypes and the test patches most like them"
     folder = Path(outputs.pages)
@@ -76,7 +77,7 @@ def draw_model(
         finish(page, folder / f"page_{number}.png", note)
     predicted = np.array(classes)[said.predicted[test]]
     heading = f"{name}: are the classes told by what they look like?"
-    finish(figures.accuracy_figure(accuracy, tested, predicted, heading), outputs.figure, note)
+    finish(charts.accuracy_figure(accuracy, tested, predicted, heading), outputs.figure, note)
 
 
 def explain_section(
@@ -138,7 +139,7 @@ def draw_map(
     own = scores.loc[sample].loc[spots["barcode"]]
     places = section[spots["barcode"].to_numpy()].obsm[Keys.SPATIAL]
     canvas = section_canvas(section.uns[Keys.SPATIAL][sample], section.uns[Keys.SPADE]["lattice"], places)
-    page = figures.map_figure(
+    page = charts.map_figure(
         canvas,
         spots,
         own["prediction"].tolist(),
