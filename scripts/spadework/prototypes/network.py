@@ -51,12 +51,12 @@ class Network:
     @cached_property
     def latent(self) -> keras.Model:
         """From pixels to latent cells (n, cells, cells, dimension)."""
-        return _ready(keras.Model(self.backbone.input, self.add_on(self.backbone.output)))
+        return ready(keras.Model(self.backbone.input, self.add_on(self.backbone.output)))
 
     @cached_property
     def maps(self) -> keras.Model:
         """From pixels to distances (n, cells, cells, prototypes)."""
-        return _ready(keras.Model(self.backbone.input, self.prototypes(self.add_on(self.backbone.output))))
+        return ready(keras.Model(self.backbone.input, self.prototypes(self.add_on(self.backbone.output))))
 
 
 class PrototypeDistance(layers.Layer):
@@ -155,7 +155,7 @@ def _backbone(a: Architecture) -> keras.Model:
     return keras.Model(pixels, x, name="backbone")
 
 
-def _ready(model: keras.Model) -> keras.Model:
-    # left to itself, Keras compiles with XLA, which is slow on a CPU
+def ready(model: keras.Model) -> keras.Model:
+    """Make a model ready to predict: left to itself, Keras compiles with XLA, which is slow on a CPU."""
     model.compile(jit_compile=False)
     return model

@@ -22,7 +22,7 @@ from spadework.arrays import read_arrays, write_arrays
 from spadework.job import versions, whole_file
 from spadework.prototypes.architecture import Architecture
 from spadework.prototypes.model import ProtoPNet, Source, distance_maps, pool_cells
-from spadework.prototypes.network import build, pooled, similarity
+from spadework.prototypes.network import build, pooled, ready, similarity
 from spadework.prototypes.recipe import Costs, Recipe, TrainingSet
 from spadework.unet.augmentation import Augmentation, change_colour
 
@@ -275,7 +275,7 @@ class _Run:
     def _begin_prototypes(self) -> None:
         """Put prototypes on cells of patches that the classifier is surest of, far from each other."""
         n, data = self.network, self._data
-        evidence = _ready(keras.Model(n.backbone.input, self._head(n.backbone.output)))
+        evidence = ready(keras.Model(n.backbone.input, self._head(n.backbone.output)))
         margins = np.empty(len(data.labels), np.float32)
         at = np.empty(len(data.labels), np.int64)
         k = n.architecture.top_cells
@@ -476,11 +476,6 @@ def _turned(rng: np.random.Generator, patch: NDArray[np.uint8]) -> NDArray[np.ui
     """Return one of the eight ways to lay a square."""
     turned = np.rot90(patch, int(rng.integers(4)))
     return turned[:, ::-1] if rng.random() < 0.5 else turned
-
-
-def _ready(model: keras.Model) -> keras.Model:
-    model.compile(jit_compile=False)
-    return model
 
 
 def _fingerprint(data: TrainingSet, architecture: Architecture, recipe: Recipe, *others: Any) -> str:  # noqa: ANN401
