@@ -89,6 +89,7 @@ rule collect_section:
         all_nuclei=["results/{sample}/nuclei/nuclei.parquet"] if NUCLEI_PER_SPOT else [],
         prototypes=lambda w: targets.prototype_files(SAMPLES[w.sample], config, "prototypes.csv"),
         prototype_scores=lambda w: targets.prototype_files(SAMPLES[w.sample], config, "scores.parquet"),
+        placed=lambda w: plan.placed_files(SAMPLES[w.sample], config),
         features=expand("results/{{sample}}/{encoder}/features.h5ad", encoder=ENCODERS),
         latents=expand("results/{{sample}}/{encoder}/latents.h5ad", encoder=ENCODERS),
         association=expand("results/{{sample}}/{encoder}/association.parquet", encoder=ENCODERS),

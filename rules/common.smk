@@ -19,6 +19,7 @@ from spadework.errors import SpadeworkError
 from spadework.job import code_id
 from spadework.samples import groups, load_samples
 from spadework.targets import few_threads
+from spadework.volume import plan
 
 # A module is given its configuration by the workflow that uses it, and that names only what differs.
 settings, config = config, yaml.safe_load((HOME / "config/config.yaml").read_text(encoding="utf-8"))
@@ -32,11 +33,11 @@ OWN_R = workflow.is_main_process and not workflow.deployment_settings.deployment
 try:
     checks.check_config(config, SCHEMAS / "config.schema.yaml")
     own = [path for path in [config["datasets"]["registry"]] if path]
-    REGISTRY = datasets.read_registry(
-        [HOME / "resources/datasets.yaml", *own], SCHEMAS / "datasets.schema.yaml"
-    )
-    SAMPLES = datasets.resolve(load_samples(config["samples"]), REGISTRY) if config["samples"] else {}
-    checks.check_samples(SAMPLES, config["samples"], SCHEMAS / "samples.schema.yaml")
+    REGISTRY = datasets.read_registry([HOME / "resources/datasets.yaml", *own], SCHEMAS / "datasets.schema.yaml")
+    SHEET = datasets.resolve(load_samples(config["samples"]), REGISTRY) if config["samples"] else {}
+    checks.check_samples(SHEET, config["samples"], SCHEMAS / "samples.schema.yaml")
+    # Sections that were only stained are part of volumes, and of nothing else.
+    SAMPLES = {name: sample for name, sample in SHEET.items() if sample.sequenced}
     INPUTS = targets.all_inputs(SAMPLES, config, REGISTRY)
     DOWNLOADS = datasets.to_download([f for i in INPUTS.values() for f in i["files"] + i["image"]], REGISTRY)
     checks.check_encoders(config)
@@ -44,6 +45,7 @@ try:
     checks.check_nuclei(config)
     checks.check_unet(config)
     checks.check_prototypes(config, SAMPLES)
+    plan.check_volume(SHEET, config)
     if targets.trains_unet(config) or config["unet"]["images"]:
         targets.training_data(config)
     checks.check_evidence(config, read_sets=workflow.is_main_process)

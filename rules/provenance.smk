@@ -3,7 +3,9 @@ rule write_manifest:
     localrule: True
     input:
         sections=expand("results/{sample}/{sample}.h5ad", sample=SAMPLES),
-        others=targets.other_inputs(SAMPLES, config),
+        others=targets.other_inputs(SAMPLES, config) + STAINED_IMAGES,
+        registrations=[f"results/blocks/{block}/registration.csv" for block in BLOCKS],
+        verdicts=[f"results/blocks/{block}/verdict.txt" for block in BLOCKS if LEFT_OUT[block]],
         # Nothing is said of a run that is not at its end.
         results=targets.final_outputs(SAMPLES, config),
     output:
@@ -17,6 +19,8 @@ rule write_manifest:
         config=targets.comparable_config(config),
         samples={name: targets.sheet_row(sample) for name, sample in SAMPLES.items()},
         patterns=targets.benchmark_patterns(SAMPLES, config, INPUTS),
+        blocks=list(BLOCKS),
+        tested=[block for block in BLOCKS if LEFT_OUT[block]],
         code=code_id("write_manifest.py"),
     resources:
         mem_mb=1000,

@@ -9,7 +9,7 @@ with logged(snakemake.log[0]):
     import pandas as pd
 
     from spadework.collect import EncoderResults, PrototypeResults, collect
-    from spadework.tables import read_csv, read_spots
+    from spadework.tables import read_csv, read_places, read_spots
 
     i, p = snakemake.input, snakemake.params
     encoders = [
@@ -44,6 +44,7 @@ with logged(snakemake.log[0]):
         annotations=p.annotations,
         nuclei=nuclei,
         prototypes=prototypes,
+        placed=read_places(i.placed, snakemake.wildcards.sample),
     )
     with whole_file(snakemake.output[0]) as path:
         adata.write_h5ad(path, compression="lzf")

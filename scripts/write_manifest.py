@@ -17,6 +17,8 @@ with logged(snakemake.log[0]):
         # Beside the results; when the job starts, the benchmarks of all others are written.
         benchmarks=Path(o.manifest).parents[1] / "benchmarks",
         patterns=p.patterns,
+        registrations=dict(zip(p.blocks, map(Path, i.registrations), strict=True)),
+        verdicts=dict(zip(p.tested, map(Path, i.verdicts), strict=True)),
     )
     for path, text in ((o.manifest, to_json(document)), (o.methods, methods(document))):
         with whole_file(path) as partial:

@@ -34,6 +34,8 @@ _WORDS = {
     "maximum": "at most",
     "exclusiveMaximum": "less than",
     "minItems": "a list of at least",
+    "maxItems": "a list of at most",
+    "multipleOf": "a multiple of",
     "required": "the keys",
     "pattern": "text of the form",
 }

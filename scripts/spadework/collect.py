@@ -64,6 +64,7 @@ def collect(
     annotations: dict[str, str],
     nuclei: pd.DataFrame | None = None,
     prototypes: PrototypeResults | None = None,
+    placed: pd.DataFrame | None = None,
 ) -> ad.AnnData:
     """Join everything by barcode; the spots are those of the expression stage.
 
@@ -81,11 +82,14 @@ def collect(
     prototypes
         Prediction and confidence into ``obs``, scores into ``obsm``; the table, and as JSON text how they were made,
         into ``uns["spade"]["prototypes"]``.
+    placed
+        Of a serial section, x, y and depth of its spots in the block by barcode (columns ``x_um``, ``y_um``,
+        ``z_um``), into ``obsm``.
 
     Raises
     ------
     KeyError
-        If a spot has no patch.
+        If a spot has no patch, or no place in the block.
     """
     adata = expression
     for column, value in annotations.items():
@@ -97,6 +101,8 @@ def collect(
         found = nuclei.loc[adata.obs_names, list(NUCLEI)]
         adata.obs[list(NUCLEI)] = found
         adata.obsm[Keys.NUCLEI] = found.to_numpy(np.float32)
+    if placed is not None:
+        adata.obsm[Keys.SPATIAL_3D] = placed.loc[adata.obs_names, ["x_um", "y_um", "z_um"]].to_numpy(np.float64)
     spade = dict(adata.uns[Keys.SPADE])
     if prototypes is not None:
         said = prototypes.scores.loc[adata.obs_names]

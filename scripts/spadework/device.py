@@ -26,7 +26,7 @@ def select_device(device: Device, key: str = "encoder.device") -> str:
         If a GPU is asked for and there is none.
     """
     if device == "cpu":
-        return "cpu:0"
+        return "cpu"
     import keras
 
     backend = keras.backend.backend()

@@ -10,6 +10,7 @@ class Keys:
     SCT_COUNTS = "sct_counts"  # layers: counts corrected by Seurat's SCTransform
     IN_SCT = "in_sct"  # var: genes SCTransform modelled
     SPATIAL = "spatial"  # obsm and uns, the squidpy convention
+    SPATIAL_3D = "spatial_3d"  # obsm: x, y and depth in the block of serial sections, µm
     SPADE = "spade"  # uns: everything this workflow records about itself
 
     IN_TISSUE = "in_tissue"

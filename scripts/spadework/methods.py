@@ -2,77 +2,39 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from spadework.latents import OPENTSNE_FROM
+from spadework.methods_models import nuclei, prototypes, volumes
+from spadework.references import Citations
+from spadework.wording import (
+    IMAGES,
+    counted,
+    enumerated,
+    groups_listed,
+    groups_of,
+    in_words,
+    names_held_out,
+    network_name,
+    one_line,
+    per_section,
+    plural,
+    range_of,
+    sections_named,
+    span,
+    version_of,
+    was_or_were,
+)
 
-_REFERENCES = {
-    "spade": "Bae S, Choi H, Lee DS. Discovery of molecular features underlying the morphological landscape by "
-    "integrating spatial transcriptomic data with deep features of tissue images. Nucleic Acids Res 2021; 49:e55.",
-    "snakemake": "Mölder F, et al. Sustainable data analysis with Snakemake. F1000Research 2021; 10:33.",
-    "scanpy": "Wolf FA, Angerer P, Theis FJ. SCANPY: large-scale single-cell gene expression data analysis. Genome "
-    "Biol 2018; 19:15.",
-    "squidpy": "Palla G, et al. Squidpy: a scalable framework for spatial omics analysis. Nat Methods 2022; "
-    "19:171-178.",
-    "leiden": "Traag VA, Waltman L, van Eck NJ. From Louvain to Leiden: guaranteeing well-connected communities. "
-    "Sci Rep 2019; 9:5233.",
-    "louvain": "Blondel VD, et al. Fast unfolding of communities in large networks. J Stat Mech 2008; P10008.",
-    "umap": "McInnes L, Healy J, Melville J. UMAP: Uniform Manifold Approximation and Projection for dimension "
-    "reduction. arXiv 2018; 1802.03426.",
-    "tsne": "van der Maaten L, Hinton G. Visualizing data using t-SNE. J Mach Learn Res 2008; 9:2579-2605.",
-    "opentsne": "Poličar PG, Stražar M, Zupan B. openTSNE: a modular Python library for t-SNE dimensionality "
-    "reduction and embedding. J Stat Softw 2024; 109(3).",
-    "sklearn": "Pedregosa F, et al. Scikit-learn: machine learning in Python. J Mach Learn Res 2011; 12:2825-2830.",
-    "seurat": "Hao Y, et al. Integrated analysis of multimodal single-cell data. Cell 2021; 184:3573-3587.",
-    "sctransform": "Hafemeister C, Satija R. Normalization and variance stabilization of single-cell RNA-seq data "
-    "using regularized negative binomial regression. Genome Biol 2019; 20:296.",
-    "vgg": "Simonyan K, Zisserman A. Very deep convolutional networks for large-scale image recognition. ICLR 2015.",
-    "imagenet": "Russakovsky O, et al. ImageNet Large Scale Visual Recognition Challenge. Int J Comput Vis 2015; "
-    "115:211-252.",
-    "keras": "Chollet F, et al. Keras. https://keras.io, 2015.",
-    "unet": "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image segmentation. "
-    "MICCAI 2015; 234-241.",
-    "stardist": "Schmidt U, et al. Cell detection with star-convex polygons. MICCAI 2018; 265-273.",
-    "protopnet": "Chen C, Li O, Tao D, Barnett A, Rudin C, Su JK. This looks like that: deep learning for "
-    "interpretable image recognition. NeurIPS 2019; 32:8930-8941.",
-    "ruifrok": "Ruifrok AC, Johnston DA. Quantification of histochemical staining by color deconvolution. Anal "
-    "Quant Cytol Histol 2001; 23:291-299.",
-    "ojala": "Ojala T, Pietikäinen M, Mäenpää T. Multiresolution gray-scale and rotation invariant texture "
-    "classification with local binary patterns. IEEE Trans Pattern Anal Mach Intell 2002; 24:971-987.",
-    "clifford": "Clifford P, Richardson S, Hémon D. Assessing the significance of the correlation between two "
-    "spatial processes. Biometrics 1989; 45:123-134.",
-    "dutilleul": "Dutilleul P. Modifying the t test for assessing the correlation between two spatial processes. "
-    "Biometrics 1993; 49:305-314.",
-    "bh": "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and powerful approach to "
-    "multiple testing. J R Stat Soc B 1995; 57:289-300.",
-    "lause": "Lause J, Berens P, Kobak D. Analytic Pearson residuals for normalization of single-cell RNA-seq UMI "
-    "data. Genome Biol 2021; 22:258.",
-    "emmax": "Kang HM, et al. Variance component model to account for sample structure in genome-wide association "
-    "studies. Nat Genet 2010; 42:348-354.",
-    "solin": "Solin A, Särkkä S. Hilbert space methods for reduced-rank Gaussian process regression. Stat Comput "
-    "2020; 30:419-446.",
-    "burt": "Burt JB, et al. Generative modeling of brain maps with spatial autocorrelation. NeuroImage 2020; "
-    "220:117038.",
-    "smyth": "Smyth GK. Linear models and empirical Bayes methods for assessing differential expression in "
-    "microarray experiments. Stat Appl Genet Mol Biol 2004; 3:3.",
-    "limma": "Ritchie ME, et al. limma powers differential expression analyses for RNA-sequencing and microarray "
-    "studies. Nucleic Acids Res 2015; 43:e47.",
-}
 _PLATFORMS = {
     "visium": "10x Visium",
     "visium_hd": "10x Visium HD",
     "visium_hd_cells": "10x Visium HD (segmented cells)",
     "legacy_st": "Spatial Transcriptomics",
     "h5ad": "AnnData input",
-}
-_IMAGES = {
-    "fullres": "full-resolution",
-    "hires": "`hires` (down-sampled)",
-    "lowres": "`lowres` (down-sampled)",
 }
 _TITLES = {
     **{"python": "Python", "scanpy": "Scanpy", "anndata": "anndata", "numpy": "NumPy", "scipy": "SciPy"},
@@ -93,26 +55,6 @@ _HEADLINES = {
 }
 
 
-class _Citations:
-    """Numbers references in the order in which a text first names them."""
-
-    def __init__(self) -> None:
-        self._keys: list[str] = []
-
-    def __call__(self, *keys: str) -> str:
-        for key in keys:
-            if key not in self._keys:
-                self._keys.append(key)
-        return f"[{', '.join(str(self._keys.index(key) + 1) for key in keys)}]"
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._keys
-
-    def listed(self) -> list[str]:
-        """Return the numbered list."""
-        return [f"{i}. {_REFERENCES[key]}" for i, key in enumerate(self._keys, 1)]
-
-
 def methods(manifest: Mapping[str, Any]) -> str:
     """Write the methods of a run in Markdown.
 
@@ -121,51 +63,53 @@ def methods(manifest: Mapping[str, Any]) -> str:
     manifest
         Of :func:`spadework.provenance.manifest`. Only steps that ran are named.
     """
-    run, cite = manifest["deterministic"], _Citations()
+    run, cite = manifest["deterministic"], Citations()
     steps = (
         _data,
         _expression,
         _images,
-        _nuclei,
+        nuclei,
         _latents,
         _association,
         _evidence,
-        _prototypes,
+        prototypes,
+        volumes,
         _cohorts,
         _software,
     )
-    paragraphs = [_one_line(step(run, cite)) for step in steps]
+    paragraphs = [one_line(step(run, cite)) for step in steps]
     parts = ["# Methods", *filter(None, paragraphs), "## References", "\n".join(cite.listed())]
     parts += ["## Sections and digests", "\n".join(_sections_table(run)), "\n".join(_digests_table(run))]
     return "\n\n".join(parts) + "\n"
 
 
-def _data(run: Mapping[str, Any], cite: _Citations) -> str:
+def _data(run: Mapping[str, Any], cite: Citations) -> str:
     sections, e, workflow = run["sections"], run["configuration"]["expression"], run["workflow"]
     kinds = Counter(_PLATFORMS.get(section["platform"], section["platform"]) for section in sections.values())
-    what = _list(f"{n} {kind}" if len(kinds) > 1 else kind for kind, n in kinds.items())
+    what = enumerated(f"{n} {kind}" if len(kinds) > 1 else kind for kind, n in kinds.items())
     failed = sum(section["left_out"].get("failed_qc", 0) for section in sections.values())
-    filters = [_count(e["min_counts"], "count"), _count(e["min_genes"], "detected gene")]
+    filters = [counted(e["min_counts"], "count"), counted(e["min_genes"], "detected gene")]
     most = f", and at most {e['max_pct_mt']:g} % mitochondrial counts," if e["max_pct_mt"] < 100 else ""
     changed = " with local changes" if workflow["changed"] else ""
     version = workflow["version"] + (f", commit {workflow['commit'][:10]}{changed}" if workflow["commit"] else "")
     return f"""
         Tissue morphology was linked to gene expression by SPADE {cite("spade")} as implemented in spadework (version
-        {version}). {_few(len(sections))} section{_s(sections)} ({what}) {_was(sections)} analysed. Spots on tissue
-        with at least {_list(filters)}{most} were kept ({_range(sections, "spots")}{_each(sections)};
-        {_count(failed, "spot") if failed else "no spot"} left out), and so were genes detected in at least
-        {_count(e["min_spots"], "spot")} ({_range(sections, "genes")}{_each(sections)})."""
+        {version}). {in_words(len(sections))} section{plural(sections)} ({what}) {was_or_were(sections)} analysed.
+        Spots on tissue with at least {enumerated(filters)}{most} were kept
+        ({range_of(sections, "spots")}{per_section(sections)}; {counted(failed, "spot") if failed else "no spot"} left
+        out), and so were genes detected in at least {counted(e["min_spots"], "spot")}
+        ({range_of(sections, "genes")}{per_section(sections)})."""
 
 
-def _expression(run: Mapping[str, Any], cite: _Citations) -> str:
+def _expression(run: Mapping[str, Any], cite: Citations) -> str:
     e, software = run["configuration"]["expression"], run["software"]
     text = f"""
         Counts were normalised to 10,000 per spot and log-transformed, log(1 + x), with
-        Scanpy{_version(software, "scanpy")} {cite("scanpy")}."""
+        Scanpy{version_of(software, "scanpy")} {cite("scanpy")}."""
     if e["engine"] == "seurat":
         text += f"""
             For clusters of expression, they were normalised by SCTransform {cite("sctransform")} (first flavour,
-            Poisson regression, {e["n_top_genes"]:,} variable genes) in Seurat{_version(software, "Seurat")}
+            Poisson regression, {e["n_top_genes"]:,} variable genes) in Seurat{version_of(software, "Seurat")}
             {cite("seurat")}; spots were clustered by the Louvain algorithm {cite("louvain")} (resolution
             {e["resolution"]:g}) on the graph of {e["n_neighbors"]} shared nearest neighbours in up to {e["n_pcs"]}
             principal components and embedded by t-SNE {cite("tsne")}, with Seurat's own fixed random seeds."""
@@ -176,33 +120,33 @@ def _expression(run: Mapping[str, Any], cite: _Citations) -> str:
             {e["n_top_genes"]:,} most variable genes, and embedded by UMAP {cite("umap")}."""
     given = [name for name, row in run["samples"].items() if "clusters" in row]
     if given:
-        text += f" For {_names(given, run)}, clusters made elsewhere took their place."
+        text += f" For {sections_named(given, run)}, clusters made elsewhere took their place."
     return text
 
 
-def _images(run: Mapping[str, Any], cite: _Citations) -> str:
+def _images(run: Mapping[str, Any], cite: Citations) -> str:
     patch, sections = run["configuration"]["patch"], run["sections"].values()
-    in_px = _span({section["patch"]["width_px"] for section in sections})
-    in_um = _span({section["patch"]["width_um"] for section in sections})
+    in_px = span({section["patch"]["width_px"] for section in sections})
+    in_um = span({section["patch"]["width_um"] for section in sections})
     size = f"{patch['um']:g} µm ({in_px} pixels)" if patch["um"] else f"{patch['px']} pixels ({in_um} µm)"
-    kinds = _list(dict.fromkeys(_IMAGES[section["patch"]["image"]] for section in sections), "or")
+    kinds = enumerated(dict.fromkeys(IMAGES[section["patch"]["image"]] for section in sections), "or")
     text = f"""
         Square patches with an edge of {size} were cut around the centre of every spot from the {kinds} image, filled
         by reflection beyond its borders, and resized to {patch["output_px"]} × {patch["output_px"]} pixels."""
     encoders = [several[0] for several in run["encoders"].values()]
     for i, described in enumerate(encoders):
         text += f" {'They were also' if i else 'They were'} {_encoder(described, run, cite)}."
-    seeded = [_network(encoder["name"]) for encoder in encoders if encoder.get("weights") == "seeded"]
+    seeded = [network_name(encoder["name"]) for encoder in encoders if encoder.get("weights") == "seeded"]
     if seeded:
         text += f"""
-            **The weights of {_list(seeded)} were random (drawn with a fixed seed), not trained on ImageNet or on
+            **The weights of {enumerated(seeded)} were random (drawn with a fixed seed), not trained on ImageNet or on
             anything else: results made with them serve to try the workflow out and must not be interpreted.**"""
     if len(encoders) > 1:
         text += " All that follows was done for the features of each encoder separately."
     return text
 
 
-def _encoder(described: Mapping[str, Any], run: Mapping[str, Any], cite: _Citations) -> str:
+def _encoder(described: Mapping[str, Any], run: Mapping[str, Any], cite: Citations) -> str:
     name = described["name"]  # that of a rule that took the encoder's place, where one did
     if name == "colour_texture":
         return f"""
@@ -213,7 +157,7 @@ def _encoder(described: Mapping[str, Any], run: Mapping[str, Any], cite: _Citati
         tests = ", which is for tests only" if name == "dummy" else ""
         return f"described by {described['dim']:,} features of the encoder `{name}`{tests}"
     text = f"""
-        encoded by the convolutional network {_network(name)} {cite(*["vgg"] * name.startswith("vgg"), "keras")}
+        encoded by the convolutional network {network_name(name)} {cite(*["vgg"] * name.startswith("vgg"), "keras")}
         without its classifier, with global average pooling ({described["dim"]:,} features)"""
     if described["weights"] != "seeded":
         imagenet = run["configuration"]["encoder"]["weights"] == "imagenet"
@@ -225,42 +169,18 @@ def _encoder(described: Mapping[str, Any], run: Mapping[str, Any], cite: _Citati
     return text
 
 
-def _nuclei(run: Mapping[str, Any], cite: _Citations) -> str:
-    found = [section["nuclei"] for section in run["sections"].values() if "nuclei" in section]
-    if not found:
-        return ""
-    segmenter, settings = found[0]["segmenter"], run["configuration"]["nuclei"]
-    um_per_px = _span({round(um, 3) for section in found for um in section["um_per_px"]})
-    sections = _range({str(i): section for i, section in enumerate(found)}, "nuclei")
-    clumped = _span({round(100 * section["left_out"]["too_large_share"]) for section in found})
-    if segmenter["engine"] == "stardist":
-        how = f"StarDist {cite('stardist')} (model `{segmenter['model']}`)"
-    else:
-        origin = segmenter["origin"]
-        said = "; ".join(
-            filter(None, [origin.get("source"), f"digest of their pixels and labels `{origin['digest'][:19]}`"])
-        )
-        images = _count(origin["images"]["train"], "labelled image")
-        how = f"a U-Net {cite('unet')} trained on {images} ({said})"
-    return f"""
-        Nuclei were segmented in the {_list(dict.fromkeys(_IMAGES[section["image"]] for section in found), "or")}
-        images, resampled to {um_per_px} µm per pixel, by {how}; objects smaller than {settings["min_area_um2"]:g} µm²
-        or wider than {found[0]["largest_um"]:g} µm were left out (the wide ones: {clumped} % of the area of
-        nuclei and clumps), and {sections} nuclei{_each(found)} stayed. Nuclei were
-        counted per spot, and their area, eccentricity, haematoxylin (by colour deconvolution {cite("ruifrok")}) and
-        distance to the nearest other nucleus averaged."""
-
-
-def _latents(run: Mapping[str, Any], cite: _Citations) -> str:
+def _latents(run: Mapping[str, Any], cite: Citations) -> str:
     c = run["configuration"]["latents"]
     scaling = {True: "scaled to unit variance", False: "centred, not scaled"}.get(
         c["standardize"], "centred, and scaled to unit variance if they differ in unit"
     )
-    members, where = _groups(run), ""
+    members, where = groups_of(run), ""
     if c["scope"] == "group" and members:
-        held_out = _held_out(run)
-        apart = f"; {_names(held_out, run)} {_was(held_out)} projected and not fitted" if held_out else ""
-        where = f" for all sections of a group together ({_listed(members)}{apart})"
+        held_out = names_held_out(run)
+        apart = (
+            f"; {sections_named(held_out, run)} {was_or_were(held_out)} projected and not fitted" if held_out else ""
+        )
+        where = f" for all sections of a group together ({groups_listed(members)}{apart})"
         alone = len(run["sections"]) - sum(map(len, members.values()))
         where += ", and for every other section separately" if alone else ""
     elif len(run["sections"]) > 1:
@@ -282,7 +202,7 @@ def _latents(run: Mapping[str, Any], cite: _Citations) -> str:
     return f"""{text} scikit-learn {cite("sklearn")}, from {OPENTSNE_FROM:,} spots on openTSNE {cite("opentsne")})."""
 
 
-def _association(run: Mapping[str, Any], cite: _Citations) -> str:
+def _association(run: Mapping[str, Any], cite: Citations) -> str:
     c, sections = run["configuration"], run["sections"]
     a = c["association"]
     n = a["n_latents"] or c["latents"]["n_latents"]
@@ -292,11 +212,11 @@ def _association(run: Mapping[str, Any], cite: _Citations) -> str:
         else "genes"
     )
     which = which.replace("%", " %") + (" that SCTransform models" if a["values"] == "sct" else "")
-    counts = _span({tested for s in sections.values() for tested in s["genes_tested"].values()})
+    counts = span({tested for s in sections.values() for tested in s["genes_tested"].values()})
     latents = (
         "the first latent" if n == 1 else f"the first {n} latents" if n < c["latents"]["n_latents"] else "each latent"
     )
-    text = f"All {which} ({counts}{_each(sections)}) were tested for association with {latents}."
+    text = f"All {which} ({counts}{per_section(sections)}) were tested for association with {latents}."
     if a["headline"] == "published":
         return f"""{text} For this, {_unadjusted(run, cite)} These tests take spots as independent and do not adjust
             for sequencing depth; their p-values serve to rank genes. {_correction(run, cite)} The tables of results
@@ -308,17 +228,17 @@ def _association(run: Mapping[str, Any], cite: _Citations) -> str:
             of spots, which takes spots as independent; its p-values serve to rank genes."""
     without = [name for name, s in sections.items() if not any(s["genes_tested_spatially"].values())]
     if a["headline"] == "spatial" and without:
-        text += f""" As {_names(without, run)} allowed no spatial test (no lattice, or fewer than 30 spots), genes
-            there were called by a moderated t-test {cite("smyth")} that takes spots as independent."""
+        text += f""" As {sections_named(without, run)} allowed no spatial test (no lattice, or fewer than 30 spots),
+            genes there were called by a moderated t-test {cite("smyth")} that takes spots as independent."""
     return f"{text} {_correction(run, cite)} For comparison only, {_unadjusted(run, cite)}"
 
 
-def _adjusted(run: Mapping[str, Any], cite: _Citations) -> str:
+def _adjusted(run: Mapping[str, Any], cite: Citations) -> str:
     a = run["configuration"]["association"]
     residuals = "the Pearson residuals of a negative binomial regression on the logarithm of the spots' total counts"
     if a["residuals"] == "pearson":
         residuals = f"their analytic Pearson residuals {cite('lause')}"
-    held = _list(_COVARIATES.get(name, f"`{name}`") for name in a["covariates"])
+    held = enumerated(_COVARIATES.get(name, f"`{name}`") for name in a["covariates"])
     correlation = f"partial correlation with each latent, given {held}," if held else "correlation with each latent"
     text = f"""to take out sequencing depth, the counts of a gene were replaced by {residuals}; their {correlation}
         was tested by the modified t-test of Clifford, Richardson and Hémon {cite("clifford")} with the traces of
@@ -333,7 +253,7 @@ def _adjusted(run: Mapping[str, Any], cite: _Citations) -> str:
     return text
 
 
-def _unadjusted(run: Mapping[str, Any], cite: _Citations) -> str:
+def _unadjusted(run: Mapping[str, Any], cite: Citations) -> str:
     a, software = run["configuration"]["association"], run["software"]
     values = "log-transformed counts as corrected by SCTransform" if a["values"] == "sct" else "log-normalised counts"
     if a["zscore"]:
@@ -341,21 +261,21 @@ def _unadjusted(run: Mapping[str, Any], cite: _Citations) -> str:
     n = a["n_latents"] or run["configuration"]["latents"]["n_latents"]
     design = "all of these latents together" if a["design"] == "joint" and n > 1 else "one latent at a time"
     if a["engine"] == "limma":
-        tool = f"limma{_version(software, 'limma')} {cite('limma', 'smyth')}"
+        tool = f"limma{version_of(software, 'limma')} {cite('limma', 'smyth')}"
     else:
         tool = f"empirical Bayes as in limma {cite('smyth')}"
     return f"linear models of {values} on {design} were fitted, and their t-statistics moderated by {tool}."
 
 
-def _correction(run: Mapping[str, Any], cite: _Citations) -> str:
+def _correction(run: Mapping[str, Any], cite: Citations) -> str:
     a = run["configuration"]["association"]
     families = ["section"] * (len(run["sections"]) > 1) + ["encoder"] * (len(run["encoders"]) > 1) + ["latent"]
     return f"""P-values were corrected by the method of Benjamini and Hochberg {cite("bh")} for the number of genes,
-        within each {_list(families)}, and not for the number of latents; genes with a false discovery rate below
+        within each {enumerated(families)}, and not for the number of latents; genes with a false discovery rate below
         {a["fdr"]:g} by {_HEADLINES[a["headline"]]} were called."""
 
 
-def _evidence(run: Mapping[str, Any], cite: _Citations) -> str:
+def _evidence(run: Mapping[str, Any], cite: Citations) -> str:
     c, text = run["configuration"], ""
     spatial = any(
         tested for section in run["sections"].values() for tested in section["genes_tested_spatially"].values()
@@ -378,74 +298,40 @@ def _evidence(run: Mapping[str, Any], cite: _Citations) -> str:
     if sets:
         text += f"""
             Gene sets with {c["terms"]["min_size"]} to {c["terms"]["max_size"]} tested genes
-            ({_list(f"`{PurePath(path).name}`" for path in sets)}) were tested for high or low ranks among the
+            ({enumerated(f"`{PurePath(path).name}`" for path in sets)}) were tested for high or low ranks among the
             adjusted effects of a latent, in comparison with permutations of the latent that keep its spatial
             autocorrelation {cite("burt")}, and for over-representation among the genes called (hypergeometric test),
             always with the genes tested as background and corrected by Benjamini and Hochberg {cite("bh")} for the
             number of sets of a file."""
-    squidpy = f"Squidpy{_version(run['software'], 'squidpy')} {cite('squidpy')}"
+    squidpy = f"Squidpy{version_of(run['software'], 'squidpy')} {cite('squidpy')}"
     return f"{text} Moran's I of the latents was computed with {squidpy}."
 
 
-def _prototypes(run: Mapping[str, Any], cite: _Citations) -> str:
-    # Sections that share a model say the same of it.
-    said = [section["prototypes"] for section in run["sections"].values() if "prototypes" in section]
-    models = {json.dumps(made, sort_keys=True): made for made in said}
-    if not models:
-        return ""
-    p, settings = said[0], run["configuration"]["prototypes"]
-    grouped = settings["scope"] == "group"
-    tested = [name for name in _held_out(run) if grouped and "group" in run["samples"][name]]
-    regions = any(not set(tested) & set(made["sections"]) for made in models.values())
-    ways = [_names(tested, run)] * bool(tested) + ["whole regions of tissue"] * regions
-    apart = f"{_list(ways)} {_was(range(len(tested) + 2 * regions))} set aside"
-    backbone = f"the first layers of VGG16 {cite('vgg')}" if p["backbone"] == "vgg16" else "a small network"
-    sizes = [_span({made[key] for made in models.values()}) for key in ("n_classes", "n_prototypes")]
-    text = f"""
-        To see what in the image tells classes of spots (`{settings["classes"]}`) apart, ProtoPNets
-        {cite("protopnet")} were trained on patches of {settings["um"]:g} µm ({p["px"]} × {p["px"]} pixels):
-        convolutional layers ({backbone}; a cell of the last one sees {p["field_px"]} × {p["field_px"]} pixels), and
-        {sizes[1]} prototypes, each a part of a training patch, for {sizes[0]} classes; those with fewer than
-        {settings["min_spots"]} spots were taken together. A patch is as similar to a prototype as its
-        {p["top_cells"]} most similar cells are on average. For the test, {apart}, and training spots were left out
-        whose patches overlap those of the test. Balanced accuracy was compared with that of the same network trained
-        on shuffled classes and of {settings["neighbours"]} nearest neighbours by other features; 95 % intervals come
-        from a bootstrap of regions."""
-    for made in models.values():
-        of = f" ({_list(made['sections'])})" if len(models) > 1 else ""
-        text += f" The result{of}: {made['verdict']}"
-    if p.get("weights") == "seeded":
-        text += """ **The network of the prototypes began with random weights (drawn with a fixed seed), not with
-            those of a network trained on images: these results serve to try the workflow out and must not be
-            interpreted.**"""
-    return text
-
-
-def _cohorts(run: Mapping[str, Any], cite: _Citations) -> str:
-    members = {group: names for group, names in _groups(run).items() if len(names) > 1}
+def _cohorts(run: Mapping[str, Any], cite: Citations) -> str:
+    members = {group: names for group, names in groups_of(run).items() if len(names) > 1}
     if not members:
         return ""
     fit = ""
     if run["configuration"]["latents"]["scope"] != "group":
-        held_out = _held_out(run)
-        apart = f" except for {_names(held_out, run)}, projected only" if held_out else ""
+        held_out = names_held_out(run)
+        apart = f" except for {sections_named(held_out, run)}, projected only" if held_out else ""
         fit = f"For this, latents were fitted anew to all sections of a group together{apart}."
     return f"""
-        Sections of a group were taken as replicates ({_listed(members)}). {fit} Genes called in one section were
-        looked for in the others, and effects were pooled over sections by a random effects meta-analysis of Fisher's
-        z at the effective number of spots, with weights from the variance between sections over all genes and the
-        scatter of each gene moderated by empirical Bayes {cite("smyth")}, and corrected by Benjamini and Hochberg
-        {cite("bh")} for the number of genes, within each latent."""
+        Sections of a group were taken as replicates ({groups_listed(members)}). {fit} Genes called in one section
+        were looked for in the others, and effects were pooled over sections by a random effects meta-analysis of
+        Fisher's z at the effective number of spots, with weights from the variance between sections over all genes
+        and the scatter of each gene moderated by empirical Bayes {cite("smyth")}, and corrected by Benjamini and
+        Hochberg {cite("bh")} for the number of genes, within each latent."""
 
 
-def _software(run: Mapping[str, Any], cite: _Citations) -> str:
+def _software(run: Mapping[str, Any], cite: Citations) -> str:
     used = dict(run["software"])
-    networks = any("keras" in one for several in run["encoders"].values() for one in several)
+    networks = any("keras" in one for several in run["encoders"].values() for one in several) or bool(run["blocks"])
     idle = {"keras", "tensorflow"} if not networks else set()
     idle |= {"openTSNE"} if "opentsne" not in cite else set()
-    listed = _list(f"{t} {used[name]}" for name, t in _TITLES.items() if used.get(name) and name not in idle)
+    listed = enumerated(f"{t} {used[name]}" for name, t in _TITLES.items() if used.get(name) and name not in idle)
     return f"""
-        All steps were run by Snakemake{_version(used, "snakemake")} {cite("snakemake")} with the random seed
+        All steps were run by Snakemake{version_of(used, "snakemake")} {cite("snakemake")} with the random seed
         {run["configuration"]["seed"]}, and with {listed}."""
 
 
@@ -458,7 +344,7 @@ def _sections_table(run: Mapping[str, Any]) -> list[str]:
         patch = s["patch"]
         edge = f"{patch['width_um']:g} µm, {patch['width_px']} px of {patch['image']}"
         kind = _PLATFORMS.get(s["platform"], s["platform"])
-        cells = (name, kind, f"{s['spots']:,}", f"{s['genes']:,}", _span(set(s["genes_tested"].values())), edge)
+        cells = (name, kind, f"{s['spots']:,}", f"{s['genes']:,}", span(set(s["genes_tested"].values())), edge)
         lines.append(f"| {' | '.join(cells)} | {s['preflight']} |")
     return lines
 
@@ -473,75 +359,3 @@ def _digests_table(run: Mapping[str, Any]) -> list[str]:
                 rows.append((encoder, f"{what} (the values)", one["weights_digest"]))
     lines = [f"| {of} | {what} | `{digest.removeprefix('sha256:')}` |" for of, what, digest in rows]
     return ["| of | input | SHA-256 |", "|---|---|---|", *lines]
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _network(name: str) -> str:
-    return {"vgg16": "VGG16", "vgg19": "VGG19"}.get(name, name)
-
-
-def _groups(run: Mapping[str, Any]) -> dict[str, list[str]]:
-    members: dict[str, list[str]] = {}
-    for name, row in run["samples"].items():
-        if "group" in row:
-            members.setdefault(row["group"], []).append(name)
-    return members
-
-
-def _held_out(run: Mapping[str, Any]) -> list[str]:
-    return [name for name, row in run["samples"].items() if row.get("held_out") == "yes"]
-
-
-def _listed(groups: Mapping[str, list[str]]) -> str:
-    return "; ".join(f"{group}: {_list(names)}" for group, names in groups.items())
-
-
-def _version(software: Mapping[str, str], name: str) -> str:
-    return f" {software[name]}" if name in software else ""
-
-
-def _few(n: int) -> str:
-    words = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"]
-    return words[n] if n < len(words) else f"{n:,}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
-
-
-def _range(sections: Mapping[str, Mapping[str, Any]], key: str) -> str:
-    return _span({section[key] for section in sections.values()})
-
-
-def _span(values: set[float]) -> str:
-    """Write numbers as one, or as the range they span."""
-    ends = dict.fromkeys((min(values), max(values)))
-    return " to ".join(f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" for value in ends)
-
-
-def _list(items: Iterable[str], last: str = "and") -> str:
-    items = list(items)
-    if len(items) < 3:
-        return f" {last} ".join(items)
-    return f"{', '.join(items[:-1])} {last} {items[-1]}"
-
-
-def _names(names: list[str], run: Mapping[str, Any]) -> str:
-    if len(run["sections"]) == 1:
-        return "the section"
-    return f"section{_s(names)} {_list(names)}"
-
-
-def _s(things: Sized) -> str:
-    return "" if len(things) == 1 else "s"
-
-
-def _each(sections: Sized) -> str:
-    return "" if len(sections) == 1 else " per section"
-
-
-def _was(things: Sized) -> str:
-    return "was" if len(things) == 1 else "were"

@@ -20,6 +20,7 @@ from anndata.io import read_elem
 from spadework import __version__
 from spadework.job import PACKAGE, file_digest
 from spadework.keys import Keys
+from spadework.tables import read_csv
 
 # What results depend on; those that an environment does not have are left out.
 _SOFTWARE = (
@@ -39,6 +40,8 @@ def manifest(
     other_inputs: Iterable[str],
     benchmarks: Path,
     patterns: Mapping[str, Iterable[str]],
+    registrations: Mapping[str, Path] | None = None,
+    verdicts: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Describe a run.
 
@@ -53,6 +56,9 @@ def manifest(
     benchmarks, patterns
         Folder of the benchmark files, and which of them are of this run
         (:func:`spadework.targets.benchmark_patterns`).
+    registrations, verdicts
+        Of blocks of serial sections, by block: how sections were laid on top of each other, and what was said of the
+        predictions of those left out, where some were.
 
     Returns
     -------
@@ -72,6 +78,7 @@ def manifest(
             "other_inputs": _by_name(other_inputs),
             "encoders": encoders,
             "sections": {name: section["facts"] for name, section in described.items()},
+            "blocks": blocks_facts(registrations or {}, verdicts or {}),
         },
         "measured": {
             "written_on": machine(),
@@ -79,6 +86,20 @@ def manifest(
             **times(benchmarks, **patterns),
         },
     }
+
+
+def blocks_facts(registrations: Mapping[str, Path], verdicts: Mapping[str, Path]) -> dict[str, Any]:
+    """Say how well the sections of blocks lie on each other, and what predictions were worth."""
+    text, numbers = ["sample", "registered_to", "mirrored"], ["z_um", "rotation_deg", "overlap", "correlation"]
+    found = {}
+    for block, path in registrations.items():
+        # A section called NA is one; the section that others are registered to has no numbers of its own.
+        table = read_csv(path, str, keep_default_na=False)[text + numbers]
+        table[numbers] = table[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
+        sections = [{key: _rounded(value) for key, value in row.items()} for row in table.to_dict("records")]
+        verdict = verdicts[block].read_text(encoding="utf-8").strip() if block in verdicts else None
+        found[block] = {"sections": sections, "verdict": verdict}
+    return found
 
 
 def _by_name(files: Iterable[str]) -> dict[str, str]:

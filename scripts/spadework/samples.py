@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,14 @@ from spadework.errors import InputError
 from spadework.keys import NUCLEI, Keys
 
 PLATFORMS = ("auto", "visium", "visium_hd", "visium_hd_cells", "legacy_st", "h5ad")
+# A serial section that was stained and not sequenced: its path is the image.
+STAINED = "stained"
 # What a path or image begins with that is not a file but the name of a public dataset.
 DATASET = "dataset:"
 _KNOWN = ("sample", "path", "image", "channels", "platform", "species", "clusters", "group", "held_out")
-_SERIAL = ("block", "z_um", "flip")
+_SERIAL = ("block", "z_um", "flip", "um_per_px")
+# Folders of results that are no section's.
+_FOLDERS = ("cohort", "blocks", "unet", "vox2vox")
 # Columns of obs that the workflow writes.
 _TAKEN = {
     *(Keys.IN_TISSUE, Keys.ARRAY_ROW, Keys.ARRAY_COL, Keys.TOTAL_COUNTS, Keys.N_GENES, Keys.PCT_MT, Keys.CLUSTER),
@@ -35,7 +40,8 @@ class Sample:
     Attributes
     ----------
     path
-        Space Ranger folder, download prefix, legacy ST folder or counts table, an ``.h5ad``, or ``dataset:<name>``.
+        Space Ranger folder, download prefix, legacy ST folder or counts table, an ``.h5ad``, or ``dataset:<name>``;
+        of a section that was only stained, its image.
     image
         An image better than the one in ``path`` (usually the full-resolution H&E), or None.
     channels
@@ -46,8 +52,16 @@ class Sample:
         Sections of one group can share their latents, and replicate each other.
     held_out
         The group's latents are fitted without this section.
+    block
+        Tissue block of a serial section, or nothing.
+    z_um
+        Its depth in the block, µm.
+    flip
+        Whether it lies mirrored: ``yes``, ``no``, or nothing where that is to be found out.
+    um_per_px
+        Scale of the image of a section that was only stained, µm per pixel.
     extra
-        Every further column, kept in ``obs``.
+        Every further column, and those of serial sections as they were typed, kept in ``obs``.
     """
 
     name: str
@@ -59,7 +73,16 @@ class Sample:
     clusters: Path | None = None
     group: str = ""
     held_out: bool = False
+    block: str = ""
+    z_um: float | None = None
+    flip: str = ""
+    um_per_px: float | None = None
     extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sequenced(self) -> bool:
+        """Whether there are counts, and not an image alone."""
+        return self.platform != STAINED
 
 
 def load_samples(sheet: str | Path) -> dict[str, Sample]:
@@ -74,7 +97,7 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
     Returns
     -------
     dict
-        Samples by name, in the order of the sheet.
+        Samples by name, in the order of the sheet; also those that were only stained.
 
     Raises
     ------
@@ -124,12 +147,13 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
                 expected="cells separated by tabs, as in the first line",
                 remedy="put tabs, not commas or spaces, between the cells",
             )
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name == "cohort":
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in _FOLDERS:
             raise InputError(
                 "sample sheet",
                 sheet,
                 found=f"the sample name {name!r}",
-                expected="letters, digits, '_', '-' or '.' (it names folders), other than 'cohort'",
+                expected="letters, digits, '_', '-' or '.' (it names folders), other than "
+                f"{', '.join(map(repr, _FOLDERS))}",
                 remedy="rename the sample",
             )
         if name in samples:
@@ -141,7 +165,7 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
                 remedy="rename one of the two",
             )
         samples[name] = _sample(name, row, sheet)
-    fitted = {sample.group for sample in samples.values() if not sample.held_out} - {""}
+    fitted = {sample.group for sample in samples.values() if sample.sequenced and not sample.held_out} - {""}
     for name, sample in samples.items():
         if sample.held_out and sample.group not in fitted:
             raise InputError(
@@ -153,6 +177,14 @@ def load_samples(sheet: str | Path) -> dict[str, Sample]:
                 expected="another section of the same group, to fit the latents on",
                 remedy="fill in `group`, or empty `held_out`",
             )
+    if not any(sample.sequenced for sample in samples.values()):
+        raise InputError(
+            "sample sheet",
+            sheet,
+            found=f"no section but those of platform {STAINED}",
+            expected="a section that was sequenced",
+            remedy="add its row; an image alone says nothing of expression",
+        )
     return samples
 
 
@@ -219,19 +251,19 @@ def _check_columns(sheet: Path, columns: list[str]) -> None:
 
 def _sample(name: str, row: dict[str, str], sheet: Path) -> Sample:
     platform = row.get("platform") or "auto"
-    if platform not in PLATFORMS:
+    if platform not in (*PLATFORMS, STAINED):
         raise InputError(
             name,
             sheet,
             found=f"platform {platform!r}",
-            expected=f"one of {', '.join(PLATFORMS)}",
+            expected=f"one of {', '.join((*PLATFORMS, STAINED))}",
             remedy="correct the column, or leave it empty to have the platform recognised by content",
         )
     if not row["path"]:
         raise InputError(
             name, sheet, found="an empty path", expected="a folder, prefix or table", remedy="fill in `path`"
         )
-    return Sample(
+    sample = Sample(
         name=name,
         path=Path(row["path"]).expanduser(),
         image=_file(name, "image", row.get("image", "")),
@@ -240,21 +272,82 @@ def _sample(name: str, row: dict[str, str], sheet: Path) -> Sample:
         species=row.get("species", "").lower(),
         clusters=_file(name, "clusters", row.get("clusters", "")),
         group=row.get("group", ""),
-        held_out=_yes(name, sheet, row.get("held_out", "")),
+        held_out=_yes(name, sheet, "held_out", row.get("held_out", "")) == "yes",
+        block=row.get("block", ""),
+        z_um=_number(name, sheet, "z_um", row.get("z_um", "")),
+        flip=_yes(name, sheet, "flip", row.get("flip", "")),
+        # In a section that was sequenced, a column of one's own like any other.
+        um_per_px=_number(name, sheet, "um_per_px", row.get("um_per_px", "")) if platform == STAINED else None,
         extra={k: v for k, v in row.items() if k not in _KNOWN and (v or k not in _SERIAL)},
     )
+    if not sample.sequenced:
+        _check_stained(sample, sheet)
+    return sample
 
 
-def _yes(sample: str, sheet: Path, value: str) -> bool:
+def _check_stained(sample: Sample, sheet: Path) -> None:
+    """Refuse a section without counts that lacks what places it, or has what only counts have."""
+    _file(sample.name, "path", str(sample.path))
+    needed = {"block": sample.block, "z_um": sample.z_um, "um_per_px": sample.um_per_px}
+    missing = [column for column, value in needed.items() if value in ("", None)]
+    if missing:
+        raise InputError(
+            sample.name,
+            sheet,
+            found=f"a section of platform {STAINED} with an empty {missing[0]}",
+            expected="the block it is of, its depth in there (z_um, µm), and the scale of its image (um_per_px)",
+            remedy=f"fill in `{missing[0]}`",
+        )
+    if not (sample.um_per_px or 0) > 0:
+        raise InputError(
+            sample.name,
+            sheet,
+            found=f"um_per_px {sample.um_per_px:g}",
+            expected="the scale of the image, µm per pixel, such as 0.5",
+            remedy="correct the cell",
+        )
+    extra = {"image": sample.image, "clusters": sample.clusters, "held_out": sample.held_out}
+    given = [column for column, value in extra.items() if value]
+    if given:
+        raise InputError(
+            sample.name,
+            sheet,
+            found=f"a section of platform {STAINED} with {given[0]}",
+            expected="nothing there: its image is its `path`, and it has no spots",
+            remedy=f"empty `{given[0]}`, or correct the platform",
+        )
+
+
+def _yes(sample: str, sheet: Path, column: str, value: str) -> str:
+    """Read a cell as yes, no or nothing."""
     if value.lower() not in ("", "yes", "no", "true", "false"):
         raise InputError(
             sample,
             sheet,
-            found=f"held_out {value!r}",
+            found=f"{column} {value!r}",
             expected="yes or no",
             remedy="correct the cell, or leave it empty",
         )
-    return value.lower() in ("yes", "true")
+    return {"true": "yes", "false": "no"}.get(value.lower(), value.lower())
+
+
+def _number(sample: str, sheet: Path, column: str, value: str) -> float | None:
+    """Read a cell as a number or nothing."""
+    if not value:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(
+            sample,
+            sheet,
+            found=f"{column} {value!r}",
+            expected="a number, with a point for decimals",
+            remedy="correct the cell, or leave it empty",
+        )
+    return number
 
 
 def groups(samples: dict[str, Sample]) -> dict[str, list[str]]:

@@ -51,6 +51,13 @@ def read_spots(paths: Iterable[str | Path]) -> pd.DataFrame | None:
     return tables[0] if tables else None
 
 
+def read_places(paths: Iterable[str | Path], sample: str) -> pd.DataFrame | None:
+    """Read where the spots of a section lie in its block, by barcode, if it is part of one."""
+    text: dict[str, type] = dict.fromkeys(("sample", "barcode"), str)
+    tables = [read_csv(path, text, keep_default_na=False) for path in paths]
+    return tables[0][tables[0]["sample"] == sample].set_index("barcode") if tables else None
+
+
 def _as_it_was(value: object) -> object:
     return value[1:] if isinstance(value, str) and value[:1] == "'" and value[1:].startswith(_FORMULA) else value
 

@@ -22,6 +22,7 @@ from spadework.job import file_digest
 from spadework.keys import NUCLEI
 from spadework.readers.locate import locate
 from spadework.samples import Sample, groups
+from spadework.volume import plan
 
 _PER_ENCODER = (
     "association.parquet",
@@ -85,6 +86,7 @@ def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[st
         outputs += UNET_SCORES
     if config["prototypes"]["classes"]:
         outputs += prototype_outputs(samples, config)
+    outputs += plan.volume_files(samples, config)
     for group in groups(samples):
         outputs += [f"results/cohort/{group}/{e}/{name}" for e in config["encoder"]["names"] for name in _PER_GROUP]
     return outputs
@@ -256,6 +258,7 @@ def benchmark_patterns(
     used += [f"{cohort}/{encoder}/{sample}/*.tsv" for cohort in cohorts for encoder in encoders for sample in samples]
     used += [f"{unit}/prototypes/{r}.tsv" for unit in prototype_units(samples, config) for r in _PROTOTYPE_RULES]
     used += [f"{sample}/prototypes/{r}.tsv" for sample in samples for r in _EXPLAINING_RULES]
+    used += plan.benchmarks(samples, config)
     if trains_unet(config):
         used.append("unet/*.tsv")
     if config["encoder"]["weights"] == "imagenet":
@@ -306,6 +309,8 @@ def comparable_config(config: dict[str, Any]) -> dict[str, Any]:
     kept["nuclei"] = config["nuclei"] | {"model": Path(nuclei_model(config)).name}
     unet = config["unet"]
     kept["unet"] = unet | {key: unet[key] and Path(unet[key]).name for key in ("images", "labels", "names")}
+    pairs = config["volume"]["pairs"]
+    kept["volume"] = config["volume"] | {"pairs": pairs and Path(pairs).name}
     kept["terms"] = config["terms"] | {"gene_sets": [Path(path).name for path in config["terms"]["gene_sets"]]}
     return kept
 
@@ -386,13 +391,16 @@ def result_parameters(config: dict[str, Any]) -> dict[str, Any]:
     kept = {
         key: value
         for key, value in config.items()
-        if key not in ("samples", "datasets", "calibration", "terms", "stability", "figures", "prototypes")
+        if key not in ("samples", "datasets", "calibration", "terms", "stability", "figures", "prototypes", "volume")
         and (key not in ("nuclei", "unet") or config["nuclei"]["engine"])
     }
     if config["prototypes"]["classes"]:
         # Not what is explained by them.
         drawn = ("shown", "per_kind", "top_k")
         kept["prototypes"] = {key: value for key, value in config["prototypes"].items() if key not in drawn}
+    if config["volume"]["target"]:
+        # Where spots are in the block; of what is predicted nothing is in a section's results.
+        kept["volume"] = pick(config, "volume", "registration", "voxel_um", "stain_normalisation")
     if "unet" in kept and not trains_unet(config):
         kept["unet"] = {"objects": config["unet"]["objects"]}
     kept["encoder"] = {key: value for key, value in config["encoder"].items() if key != "mirror"}

@@ -32,6 +32,7 @@ def written(
     overlay: Mapping[str, Any] | str = "",
     encoders: Mapping[str, Mapping[str, Any]] | None = None,
     rows: Mapping[str, Mapping[str, str]] | None = None,
+    blocks: Mapping[str, Any] | None = None,
     **section: object,
 ) -> str:
     """Write the methods of a made-up run: the default configuration and what differs from it."""
@@ -55,6 +56,7 @@ def written(
                 "other_inputs": {path: DIGEST for path in config["terms"]["gene_sets"]},
                 "encoders": {name: [encoder] for name, encoder in encoders.items()},
                 "sections": {name: facts for name in rows},
+                "blocks": blocks or {},
             },
             "measured": {},
         }
@@ -259,6 +261,33 @@ def test_prototypes_are_named_where_there_are_some() -> None:
     says_nothing_of(written(), "ProtoPNet", "This looks like that")
     seeded = PROTOTYPES | {"backbone": "vgg16", "weights": "seeded"}
     says(written(on, prototypes=seeded), "the first layers of VGG16", "must not be interpreted")
+
+
+SERIES = [
+    {"sample": "a", "registered_to": "b", "mirrored": "no", "overlap": 0.931, "correlation": 0.712},
+    {"sample": "b", "registered_to": "", "mirrored": "no", "overlap": None, "correlation": None},
+    {"sample": "s", "registered_to": "b", "mirrored": "yes", "overlap": 0.974, "correlation": 0.655},
+]
+
+
+def test_volumes_are_named_where_there_are_some() -> None:
+    rows = {name: {"path": name, "block": "B1"} for name in "ab"}
+    blocks = {"B1": {"sections": SERIES, "verdict": "It beats copying the neighbour."}}
+    text = written({"volume": {"target": "domains"}}, rows=rows, blocks=blocks)
+    says(text, "(B1: a, b and s)", "0.93 to 0.97", "r = 0.66 to 0.71", "s lay mirrored.", "s was stained and not")
+    says(text, "A Vox2Vox [", "map of the domains", "Reinhard E", "Isola P", "30 epochs of 20 steps")
+    says(text, "The result: It beats copying the neighbour.")
+    says_nothing_of(text, "optical flow", "latents of expression", "TV-L1")
+    says_nothing_of(written(), "Vox2Vox", "Serial sections", "Reinhard")
+
+
+def test_a_volume_without_scores_says_so() -> None:
+    settings = {"target": "latents", "registration": {"nonrigid": True}, "stain_normalisation": False}
+    blocks = {name: {"sections": SERIES, "verdict": None} for name in ("B1", "B2")}
+    text = written({"volume": settings}, blocks=blocks)
+    says(text, "No section was left out (block B2): how good the predictions are was not tested.", "optical flow [")
+    says(text, "map of the first 3 latents of expression")
+    says_nothing_of(text, "The colours of all", "Reinhard")
 
 
 def test_prototypes_of_a_group_are_tested_on_the_section_held_out() -> None:

@@ -35,7 +35,8 @@ def encoder_rules() -> set[str]:
 
 def network_rules() -> set[str]:
     prototypes = {"train_prototypes", "train_control", "score_prototypes"}
-    return encoder_rules() | prototypes | {"segment_nuclei", "train_unet", "score_unet"}
+    volumes = {"train_vox2vox", "predict_vox2vox"}
+    return encoder_rules() | prototypes | volumes | {"segment_nuclei", "train_unet", "score_unet"}
 
 
 def section_rules() -> set[str]:

@@ -124,7 +124,7 @@ def test_a_push_takes_the_nearest_cells_there_are(tmp_path):
 
     recipe = replace(SHORT, cycles=1, last_layer_steps=0)
     data = _patches(15)
-    run = training._Run(data, SMALL, recipe, 1, "cpu:0", None)
+    run = training._Run(data, SMALL, recipe, 1, "cpu", None)
     for number, (stage, cycle) in enumerate(run.plan()[:3]):
         run._do(stage, cycle, number, SimpleNamespace(update=lambda *_: None))
     distances = run.network.maps.predict_on_batch(data.patches.astype(np.float32)).min(axis=(1, 2))
@@ -204,13 +204,13 @@ def test_rare_classes_are_seen_as_often_as_common_ones():
     data = _patches(300)
     rare = np.concatenate([np.flatnonzero(data.labels != 2), np.flatnonzero(data.labels == 2)[:4]])
     data = TrainingSet(data.patches[rare], data.labels[rare], ["s"] * len(rare), [str(i) for i in rare])
-    run = training._Run(data, SMALL, replace(SHORT, batch_size=300), 1, "cpu:0", None)
+    run = training._Run(data, SMALL, replace(SHORT, batch_size=300), 1, "cpu", None)
     shares = run._batch(0, 0)[1].mean(axis=0)
     assert shares == pytest.approx([1 / 3] * 3, abs=0.09)
 
 
 def test_batches_hold_patches_turned_and_stained_but_not_mixed_up():
-    run = training._Run(DATA, SMALL, replace(SHORT, stain=0.0, brightness=0.0, batch_size=64), 1, "cpu:0", None)
+    run = training._Run(DATA, SMALL, replace(SHORT, stain=0.0, brightness=0.0, batch_size=64), 1, "cpu", None)
     pixels, classes = run._batch(3, 5)
     again, _ = run._batch(3, 5)
     assert (pixels == again).all()
@@ -245,7 +245,7 @@ def test_constant_patches_give_a_defined_model(tmp_path):
 
 
 def test_prototypes_that_speak_for_another_class_leave_but_no_class_is_left_without(tmp_path):
-    run = training._Run(DATA, SMALL, SHORT, 1, "cpu:0", None)
+    run = training._Run(DATA, SMALL, SHORT, 1, "cpu", None)
     for number, (stage, cycle) in enumerate(run.plan()[:5]):
         run._do(stage, cycle, number, SimpleNamespace(update=lambda *_: None))
     weights = np.full((6, 3), -0.5, np.float32)

@@ -15,7 +15,7 @@ from snakemake.utils import update_config
 
 from spadework import targets
 from spadework.datasets import CACHE
-from spadework.provenance import machine, revision, times, to_json
+from spadework.provenance import blocks_facts, machine, revision, times, to_json
 from spadework.samples import Sample
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
@@ -194,3 +194,21 @@ def test_manifests_are_json_with_keys_in_order() -> None:
     text = to_json({"b": 1, "a": Path("x/y"), "µ": [None]})
     assert json.loads(text) == {"a": "x/y", "b": 1, "µ": [None]}
     assert text.index('"a"') < text.index('"b"')
+
+
+def test_blocks_say_how_their_sections_lie_on_each_other_and_what_predictions_are_worth(tmp_path: Path) -> None:
+    (tmp_path / "registration.csv").write_text(
+        "sample,z_um,registered_to,rotation_deg,mirrored,overlap,correlation,runner_up,note\n"
+        "01,0,NA,90.12345,yes,0.9754321,0.7,0.5,x\nNA,16,,0,no,,,,reference\n"
+    )
+    (tmp_path / "verdict.txt").write_text("It is not better.\n")
+    paths = {"B1": tmp_path / "registration.csv", "B2": tmp_path / "registration.csv"}
+    found = blocks_facts(paths, {"B1": tmp_path / "verdict.txt"})
+    first, second = found["B1"]["sections"]
+    assert (first["sample"], first["registered_to"], first["mirrored"]) == ("01", "NA", "yes")
+    assert (first["rotation_deg"], first["overlap"], first["z_um"]) == (90.123, 0.975, 0.0)
+    assert (second["sample"], second["registered_to"], second["overlap"]) == ("NA", "", None)
+    assert found["B1"]["verdict"] == "It is not better."
+    assert found["B2"]["verdict"] is None
+    json.loads(to_json(found))
+    assert blocks_facts({}, {}) == {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spadework.errors import InputError
-from spadework.samples import PLATFORMS, Sample, load_samples
+from spadework.samples import PLATFORMS, STAINED, Sample, load_samples
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +55,7 @@ def test_every_column_finds_its_place():
         group="ctrl",
         block="A",
         z_um="10.5",
+        flip="True",
     )
     assert load_samples(path)["gut"] == Sample(
         name="gut",
@@ -65,7 +66,10 @@ def test_every_column_finds_its_place():
         species="mouse",
         clusters=Path("clusters.csv"),
         group="ctrl",
-        extra={"block": "A", "z_um": "10.5"},
+        block="A",
+        z_um=10.5,
+        flip="yes",
+        extra={"block": "A", "z_um": "10.5", "flip": "True"},
     )
 
 
@@ -166,9 +170,14 @@ def test_a_sheet_that_is_no_text_is_refused(content: bytes):
     refused(Path("samples.tsv"), "cannot be read", "UTF-8")
 
 
-@pytest.mark.parametrize("name", ["a b", "a/b", "../a", "", "-a", ".a", "gut ärm", "cohort", "a\\b"])
+@pytest.mark.parametrize("name", ["a b", "a/b", "../a", "", "-a", ".a", "gut ärm", "a\\b"])
 def test_a_name_that_cannot_name_a_folder_is_refused(name: str):
     refused(row(sample=name), repr(name), "rename")
+
+
+@pytest.mark.parametrize("name", ["cohort", "blocks", "unet", "vox2vox"])
+def test_a_name_of_another_folder_of_results_is_refused(name: str):
+    refused(row(sample=name), repr(name), "other than 'cohort', 'blocks'", "rename")
 
 
 def test_a_name_given_twice_is_refused():
@@ -242,3 +251,69 @@ def test_columns_that_results_use_themselves_are_refused(tmp_path, column):
     sheet.write_text(f"sample\tpath\t{column}\na\tx\t1\n")
     with pytest.raises(InputError, match="rename the column"):
         load_samples(sheet)
+
+
+# ---- serial sections -----------------------------------------------------------------------------------------------
+
+STAINED_ROW = {"path": "he.tif", "platform": STAINED, "block": "A", "z_um": "24", "um_per_px": "0.5"}
+
+
+def stained(**cells: str) -> Path:
+    """A sheet of a section with spots, and of one that was only stained."""
+    Path("he.tif").touch()
+    cells = {"sample": "slide"} | STAINED_ROW | cells
+    spots = {"sample": "gut", "path": "outs"}
+    return sheet("\t".join(cells), "\t".join(cells.values()), "\t".join(spots.get(c, "") for c in cells))
+
+
+def test_a_section_that_was_only_stained_has_an_image_a_depth_and_a_scale():
+    samples = load_samples(stained())
+    assert [name for name, sample in samples.items() if not sample.sequenced] == ["slide"]
+    slide = samples["slide"]
+    assert (slide.path, slide.block, slide.z_um, slide.um_per_px) == (Path("he.tif"), "A", 24.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ({"block": ""}, ("an empty block", "fill in `block`")),
+        ({"z_um": ""}, ("an empty z_um", "fill in `z_um`")),
+        ({"um_per_px": ""}, ("an empty um_per_px", "scale of its image")),
+        ({"um_per_px": "0"}, ("um_per_px 0", "such as 0.5")),
+        ({"um_per_px": "fine"}, ("um_per_px 'fine'", "a number")),
+        ({"path": "nowhere.tif"}, ("nowhere.tif", "no such file", "`path`")),
+        ({"image": "he.tif"}, ("with image", "its image is its `path`")),
+        ({"clusters": "he.tif"}, ("with clusters", "it has no spots")),
+        ({"held_out": "yes", "group": "a"}, ("with held_out",)),
+    ],
+)
+def test_what_a_stained_section_lacks_or_cannot_have_is_refused(cells: dict[str, str], words: tuple[str, ...]):
+    path = stained(**cells)
+    if "held_out" in cells:  # the section it is held out of is there
+        path.write_text(path.read_text().replace("gut\touts\t\t\t\t\t\t", "gut\touts\t\t\t\t\t\ta"))
+    refused(path, "slide", *words)
+
+
+def test_stained_sections_alone_are_no_analysis():
+    Path("he.tif").touch()
+    refused(row(**STAINED_ROW), "no section but those of platform stained", "add its row")
+
+
+@pytest.mark.parametrize("depth", ["16 µm", "1,5", "nan", "inf", "1.2.3"])
+def test_a_depth_that_is_no_number_is_refused(depth: str):
+    refused(row(block="A", z_um=depth), "gut", repr(depth), "a number, with a point")
+
+
+@pytest.mark.parametrize(("text", "depth"), [("-8", -8.0), ("0", 0.0), ("1e3", 1000.0), ("", None)])
+def test_a_depth_is_a_number(text: str, depth: float | None):
+    assert load_samples(row(block="A", z_um=text))["gut"].z_um == depth
+
+
+def test_an_unclear_flip_is_refused():
+    refused(row(flip="perhaps"), "flip 'perhaps'", "yes or no")
+
+
+def test_a_scale_of_a_sequenced_section_is_a_column_of_ones_own():
+    sample = load_samples(row(um_per_px="from the scanner"))["gut"]
+    assert sample.um_per_px is None
+    assert sample.extra == {"um_per_px": "from the scanner"}

@@ -1,7 +1,8 @@
-"""What the rules are told of files: the training images of a U-Net, and what is made of prototypes."""
+"""What the rules are told of files: training images of a U-Net, what is made of prototypes and of volumes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import yaml
 from snakemake.utils import update_config
 
 from spadework import targets
-from spadework.errors import InputError
-from spadework.samples import Sample
+from spadework.errors import InputError, SpadeworkError
+from spadework.samples import STAINED, Sample
 from spadework.targets import growing, training_digest, training_mb
+from spadework.volume import plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,3 +154,164 @@ def test_weights_are_fetched_for_prototypes_of_vgg16_only(tmp_path: Path, monkey
         assert bool(targets.backbone_checksum(config)) == bool(fetched)
         config["encoder"]["weights"] = "seeded"
         assert targets.backbone_weights(config) == []
+
+
+def section(name: str, block: str = "B1", z_um: float | None = 0.0, **more: object) -> Sample:
+    return Sample(name, Path(name), block=block, z_um=z_um, **more)
+
+
+# Not in the order of depth.
+SERIES = {
+    "c": section("c", z_um=32.0),
+    "a": section("a", z_um=-4.0, flip="yes"),
+    "s": section("s", z_um=8.0, platform=STAINED, um_per_px=0.5),
+    "b": section("b", z_um=16.0, channels=("DAPI",)),
+    "alone": Sample("alone", Path("alone")),
+}
+
+
+def with_volume(target: str | None = "domains", **settings: object) -> dict:
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    update_config(config, {"volume": {"target": target} | settings})
+    return config
+
+
+def test_sections_of_a_block_are_in_the_order_of_their_depth():
+    config = with_volume()
+    assert plan.blocks(SERIES, config) == {"B1": ["a", "s", "b", "c"]}
+    assert plan.left_out(["a", "s", "b", "c"], SERIES, config) == ["a", "b", "c"]
+    assert plan.left_out(["a", "s", "b", "c"], SERIES, with_volume(left_out=["c", "a"])) == ["a", "c"]
+    assert plan.blocks(SERIES, with_volume(None)) == {}
+
+
+def test_registration_is_told_of_sections_in_the_order_of_their_files():
+    told = plan.to_register(["a", "s", "b", "c"], SERIES, {"a": True, "b": False, "c": False})
+    assert [section["name"] for section in told] == ["a", "s", "b", "c"]
+    assert told[0] == {
+        **{"name": "a", "z_um": -4.0, "flip": "yes", "channels": [], "image": True, "um_per_px": None},
+        **{"sequenced": True},
+    }
+    assert [section["sequenced"] for section in told] == [True, False, True, True]
+    assert [section["image"] for section in told] == [True, False, False, False]
+    assert told[1]["um_per_px"] == 0.5
+    assert told[2]["channels"] == ["DAPI"]
+
+
+def test_a_volume_has_a_network_of_all_sections_and_one_for_each_left_out():
+    sections = {name: sample for name, sample in SERIES.items() if sample.sequenced}
+    outputs = targets.final_outputs(sections, with_volume())
+    models = [path for path in outputs if path.endswith("/model.h5")]
+    assert models == [f"results/blocks/B1/{fold}/model.h5" for fold in ("all", "a", "b", "c")]
+    assert "results/blocks/B1/volume.ome.zarr" in outputs
+    assert "results/blocks/B1/scores.csv" in outputs
+    assert set(outputs) >= set(plan.volume_outputs(SERIES, with_volume()))
+    # Nobody has asked for scores.
+    unscored = plan.volume_outputs(SERIES, with_volume(left_out=[]))
+    assert not [path for path in unscored if "score" in path or "verdict" in path or "/a/" in path]
+    assert "results/blocks/B1/all/prediction.h5" in unscored
+
+
+def test_without_a_target_there_is_nothing_of_volumes():
+    config = with_volume(None)
+    assert not [path for path in targets.final_outputs(SERIES, config) if "/blocks/" in path]
+    assert "volume" not in targets.result_parameters(config)
+    assert plan.placed_files(SERIES["a"], config) == []
+    with pytest.raises(InputError, match=r"volume\.target: null"):
+        plan.volume_outputs(SERIES, config)
+    with pytest.raises(InputError, match=r"volume\.pairs: null"):
+        plan.pair_outputs(config)
+    plan.check_volume({"a": section("a", z_um=None)}, config)
+
+
+def test_benchmarks_of_volumes_are_counted():
+    used = targets.benchmark_patterns(SERIES, with_volume(left_out=["b"]), {})["used"]
+    assert {"blocks/B1/*.tsv", "blocks/B1/all/*.tsv", "blocks/B1/b/*.tsv"} <= set(used)
+    assert "blocks/B1/a/*.tsv" not in used
+    assert not [p for p in targets.benchmark_patterns(SERIES, with_volume(None), {})["used"] if "blocks" in p]
+
+
+def test_a_section_of_a_block_has_places_and_keeps_what_they_depend_on():
+    config = with_volume()
+    assert plan.placed_files(SERIES["a"], config) == ["results/blocks/B1/spots.csv"]
+    assert plan.placed_files(SERIES["alone"], config) == []
+    kept = targets.result_parameters(config)["volume"]
+    assert kept == targets.result_parameters(with_volume(training={"epochs": 3}))["volume"]
+    assert kept != targets.result_parameters(with_volume(registration={"nonrigid": True}))["volume"]
+    assert targets.comparable_config(with_volume(pairs="/home/me/pairs.tsv"))["volume"]["pairs"] == "pairs.tsv"
+
+
+@pytest.mark.parametrize(
+    ("changed", "settings", "words"),
+    [
+        ({"a": section("a", z_um=None)}, {}, ("a\n", "block B1 without a depth", "fill in `z_um`")),
+        ({"a": section("a", z_um=16.0)}, {}, ("z_um 16 in block B1", "4 sections at 4 depths")),
+        ({"d": section("d", "B2")}, {}, ("d\n", "the only section of block B2", "empty `block`")),
+        ({"d": section("d", "B 2")}, {}, ("the block 'B 2'", "rename the block")),
+        ({"all": section("all", z_um=99.0)}, {}, ("all\n", "that of the network of all", "rename the sample")),
+        (
+            {"d": section("d", "B2"), "e": section("e", "B2", 9.0, platform=STAINED)},
+            {},
+            ("d\n", "the only section of block B2 that was sequenced", "volume.left_out: []"),
+        ),
+        (
+            {"d": section("d", "B2", platform=STAINED), "e": section("e", "B2", 9.0, platform=STAINED)},
+            {},
+            ("no section was sequenced", "platform"),
+        ),
+        ({}, {"left_out": ["a", "s"]}, ("volume.left_out: s", "a, b, c", "set it to each")),
+        ({}, {"left_out": ["alone"]}, ("volume.left_out: alone", "a, b, c")),
+        ({}, {"target": "latents", "n_latents": 31}, ("volume.n_latents: 31", "expression.n_pcs: 30")),
+    ],
+    ids=[
+        *("no depth", "one depth twice", "one section", "no folder", "name of the network", "one with spots"),
+        *("none with spots", "left out without spots", "left out without block", "too many latents"),
+    ],
+)
+def test_a_volume_that_cannot_be_made_is_refused(changed: dict, settings: dict, words: tuple[str, ...]):
+    config = with_volume(**settings)
+    with pytest.raises(SpadeworkError) as caught:
+        plan.check_volume(SERIES | changed, config)
+    assert all(word in str(caught.value) for word in ("found:", "expected:", "fix:", *words)), str(caught.value)
+
+
+def test_all_that_is_wrong_with_blocks_is_said_at_once():
+    sheet = SERIES | {"d": section("d", "B2"), "a": replace(SERIES["a"], z_um=None)}
+    with pytest.raises(SpadeworkError, match=r"(?s)without a depth.*only section of block B2.*left_out: x"):
+        plan.check_volume(sheet, with_volume(left_out=["x"]))
+
+
+@pytest.mark.parametrize("samples", [{}, {"alone": SERIES["alone"]}])
+def test_a_volume_needs_a_block(samples: dict):
+    words = "no block in the sample sheet" if samples else "samples: null"
+    with pytest.raises(SpadeworkError, match=words):
+        plan.check_volume(samples, with_volume())
+
+
+def test_one_section_with_spots_makes_a_volume_that_nobody_scores():
+    two = {"a": section("a"), "s": section("s", z_um=9.0, platform=STAINED, um_per_px=1.0)}
+    config = with_volume(left_out=[])
+    plan.check_volume(two, config)
+    assert plan.volume_outputs(two, config)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("t1.nii.gz", "t2.nii.gz", "seg.nii.gz"):
+        Path(name).touch()
+    table = Path("pairs.tsv")
+    table.write_text("name\tinput\ttarget\tset\n# a comment\np1\tt1.nii.gz, t2.nii.gz\tseg.nii.gz\ttrain\n")
+    return table
+
+
+def test_volumes_of_pairs_are_inputs_so_that_a_change_is_seen(pairs: Path):
+    config = with_volume(None, pairs="pairs.tsv")
+    assert plan.pair_files(config) == ["pairs.tsv", "t1.nii.gz", "t2.nii.gz", "seg.nii.gz"]
+    assert "results/vox2vox/all/model.h5" in plan.pair_outputs(config)
+    assert plan.pair_files(with_volume(None)) == []
+
+
+def test_a_table_of_pairs_is_read_when_the_workflow_starts(pairs: Path):
+    Path("t2.nii.gz").unlink()
+    with pytest.raises(InputError, match=r"p1: t2\.nii\.gz"):
+        plan.pair_files(with_volume(None, pairs="pairs.tsv"))

@@ -34,6 +34,7 @@ OVERLAY = {
     "encoder": {"names": ["vgg16", "colour_texture"], "weights": "seeded"},
     "expression": {"engine": "seurat"},
     "association": {"engine": "limma", "covariates": ["log10_umi", "cluster"]},
+    "volume": {"target": "domains"},
     "terms": {"gene_sets": [str(ROOT / "resources/gene_sets/example.gmt")]},
 }
 
@@ -41,8 +42,9 @@ OVERLAY = {
 def test_all_targets_are_planned_with_nothing_but_snakemake(
     simulated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [f"{name}\t{simulated / 'outs'}\thuman\tpatient\n" for name in ("gut", "colon")]
-    (tmp_path / "samples.tsv").write_text("sample\tpath\tspecies\tgroup\n" + "".join(rows))
+    outs = simulated / "outs"
+    rows = [f"{name}\t{outs}\thuman\tpatient\tB\t{z}\n" for z, name in enumerate(("gut", "colon"))]
+    (tmp_path / "samples.tsv").write_text("sample\tpath\tspecies\tgroup\tblock\tz_um\n" + "".join(rows))
     write_overlay(tmp_path, OVERLAY)
     # R is looked for where no environment brings it; nothing of it runs here.
     (tmp_path / "Rscript").touch(0o755)
@@ -62,3 +64,4 @@ def test_all_targets_are_planned_with_nothing_but_snakemake(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "replicate_sections" in done.stdout + done.stderr
+    assert "train_vox2vox" in done.stdout + done.stderr

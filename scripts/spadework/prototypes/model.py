@@ -93,7 +93,7 @@ class ProtoPNet:
         sources: list[Source],
         source_patches: NDArray[np.uint8],
         origin: dict[str, Any],
-        device: str = "cpu:0",
+        device: str = "cpu",
     ) -> None:
         self.network, self.sources, self.source_patches = network, sources, source_patches
         self.origin, self._device = origin, device
@@ -150,7 +150,7 @@ class ProtoPNet:
         write_arrays(path, arrays, described)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu:0") -> ProtoPNet:
+    def load(cls, path: str | Path, device: str = "cpu") -> ProtoPNet:
         """Read what :meth:`save` wrote.
 
         Raises

@@ -92,7 +92,7 @@ def train(
     state: Path,
     seed: int,
     origin: dict[str, Any] | None = None,
-    device: str = "cpu:0",
+    device: str = "cpu",
     code: str = "",
     backbone_weights: list[NDArray] | None = None,
 ) -> Trained:

@@ -40,7 +40,7 @@ class UNet:
     network: keras.Model
     um_per_px: float | None = None
     origin: dict[str, Any] = field(default_factory=dict)
-    device: str = "cpu:0"
+    device: str = "cpu"
     _by_size: dict[int, keras.Model] = field(default_factory=dict, repr=False)
 
     def foreground(
@@ -107,7 +107,7 @@ class UNet:
         write_arrays(path, {_WEIGHTS: self.network.get_weights()}, described)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu:0") -> UNet:
+    def load(cls, path: str | Path, device: str = "cpu") -> UNet:
         """Read what :meth:`save` wrote.
 
         Raises

@@ -166,7 +166,7 @@ def train(
     seed: int,
     um_per_px: float | None = None,
     origin: dict[str, Any] | None = None,
-    device: str = "cpu:0",
+    device: str = "cpu",
     code: str = "",
 ) -> Trained:
     """Train; go on where an earlier, interrupted run of the same training got to.

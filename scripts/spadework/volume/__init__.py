@@ -1,0 +1,1 @@
+"""Serial sections as a volume: registration, Vox2Vox, and what its predictions are worth."""

@@ -1,0 +1,57 @@
+"""Targets as arrays that a network can look at, or learn from; a channel says where something was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spadework.volume.pairs import NOT_MEASURED, hide
+
+
+def pack(target: NDArray[Any], n_classes: int) -> NDArray[np.float32]:
+    """Put targets and where they were measured into one array.
+
+    Parameters
+    ----------
+    target
+        As :attr:`spadework.volume.pairs.VolumePair.target`.
+    n_classes
+        0 for values.
+
+    Returns
+    -------
+    numpy.ndarray
+        (z, y, x, outputs + 1) float32: one channel per class, 1 where it is that class, or the values; 0 where
+        nothing was measured. Last, 1 where something was measured.
+    """
+    if n_classes:
+        measured = target != NOT_MEASURED
+        channels = target[..., None] == np.arange(n_classes)
+    else:
+        measured = ~np.isnan(target).any(axis=-1)
+        channels = np.where(measured[..., None], target, 0)
+    return np.concatenate([channels, measured[..., None]], axis=-1).astype(np.float32)
+
+
+def with_given(inputs: NDArray[np.float32], target: NDArray[Any], plane: int, n_classes: int) -> NDArray[np.float32]:
+    """Add to the inputs, as further channels, what was measured in all planes of a stack but one, packed."""
+    given = hide(target, np.arange(len(target)) == plane)
+    return np.concatenate([inputs, pack(given, n_classes)], axis=-1)
+
+
+def one_hidden(
+    rng: np.random.Generator, inputs: NDArray[np.float32], target: NDArray[Any], n_classes: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Make of a crop of a stack an example of how to fill a section in: one is hidden, the others are given.
+
+    Returns
+    -------
+    inputs, packed
+        The inputs, with what was measured in all planes but one; and what was measured in that one, packed.
+    """
+    measured = np.flatnonzero(pack(target, n_classes)[..., -1].any(axis=(1, 2)))
+    plane = int(rng.choice(measured)) if len(measured) else 0
+    wanted = pack(hide(target, np.arange(len(target)) != plane), n_classes)
+    return with_given(inputs, target, plane, n_classes), wanted
