@@ -110,11 +110,12 @@ def volumes(run: Mapping[str, Any], cite: Citations) -> str:
         text += f" The colours of all were made those of the middle section {cite('reinhard')}."
     n, training = v["n_latents"], v["training"]
     whose = f"of the first {counted(n, 'latent')}" if v["target"] == "latents" else "of the domains"
+    given = ", starting from what was measured on the other sections of its block," if v["network"]["given"] else ""
     text += f"""
         A Vox2Vox {cite("vox2vox")}, a conditional adversarial network {cite("pix2pix")} with {v["network"]["width"]}
         channels after its first convolution, was trained to translate the stain (voxels of {v["voxel_um"]:g} µm, a
-        plane per section) into a map {whose} of expression that sections of a block have in common, measured at
-        spots only ({training["epochs"]} epochs of {counted(training["steps_per_epoch"], "step")})."""
+        plane per section){given} into a map {whose} of expression that sections of a block have in common, measured
+        at spots only ({training["epochs"]} epochs of {counted(training["steps_per_epoch"], "step")})."""
     for block, made in blocks.items():
         of = f" (block {block})" if len(blocks) > 1 else ""
         if made["verdict"]:

@@ -30,7 +30,7 @@ from spadework.volume.augmentation import Augmentation
 from spadework.volume.training import Recipe, train
 
 FLIPPED = Augmentation(flip=True, rotate=False, gamma=0, elastic=0)
-RECIPE = Recipe(crop=48, steps_per_epoch=20, epochs=8, n_samples=0, augmentation=FLIPPED)
+RECIPE = Recipe(crop=48, epochs=8, learning_rate=1e-3, n_samples=0, augmentation=FLIPPED)
 SEEDS = (0, 1, 2)
 
 

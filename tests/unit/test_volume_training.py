@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from phantom import dice, phantoms, threshold_dice
+from scipy.ndimage import gaussian_filter
 
 from spadework.errors import InputError
 from spadework.volume.architecture import Architecture
@@ -15,11 +16,13 @@ from spadework.volume.augmentation import Augmentation, cut, random_crop
 from spadework.volume.learning import architecture_for, recipe_for
 from spadework.volume.losses import dice_loss, flat_dice_loss, l1_loss
 from spadework.volume.model import Vox2Vox, _starts
-from spadework.volume.packing import one_hidden, pack
-from spadework.volume.pairs import VolumePair, Volumes, read_volumes, without, write_volumes
+from spadework.volume.network import generator
+from spadework.volume.packing import one_hidden, pack, spread_of
+from spadework.volume.pairs import VolumePair, Volumes, hide, read_volumes, without, write_volumes
 from spadework.volume.training import Adversaries, Recipe, train, window
 
 PLAIN = Augmentation(flip=False, rotate=False, gamma=0, elastic=0)
+ORIGIN = {"spot_distance_um": 200.0}
 TINY = Recipe(crop=48, steps_per_epoch=2, epochs=3, n_samples=2)
 
 
@@ -30,7 +33,7 @@ def stack(rng, planes=3, side=64, values=False):
     target = labels.astype(np.int16)
     if values:
         target = np.where(labels[..., None] >= 0, inputs * [1, -1], np.nan).astype(np.float32)
-    return VolumePair("block", inputs.repeat(3, -1).astype(np.float32), target, (16.0, 25.0, 25.0))
+    return VolumePair("block", inputs.repeat(3, -1).astype(np.float32), target, (16.0, 25.0, 25.0), origin=ORIGIN)
 
 
 def block(seed=0, **options):
@@ -344,21 +347,22 @@ def test_a_section_is_hidden_and_what_was_measured_on_the_others_given(values):
     pair, n = volumes.pairs[0], len(volumes.classes)
     k = len(volumes.outputs)
     rng = np.random.default_rng(0)
-    hidden = set()
+    hidden, spread = set(), (2.0, 3.0, 3.0)
     for _ in range(20):
-        looked_at, wanted = one_hidden(rng, pair.inputs, pair.target, n)
+        looked_at, wanted = one_hidden(rng, pair.inputs, pair.target, n, spread)
         np.testing.assert_array_equal(looked_at[..., :3], pair.inputs)
-        given, is_given, counts = looked_at[..., 3:-1], looked_at[..., -1] > 0, wanted[..., -1] > 0
+        assert looked_at.shape == (*pair.shape, 3 + k + 1)
+        counts = wanted[..., -1] > 0
         plane = int(np.flatnonzero(counts.any(axis=(1, 2)))[0])
         hidden.add(plane)
-        # what counts is not given, what is given does not count, and nothing else was measured
-        assert not is_given[plane].any()
-        np.testing.assert_array_equal(is_given | counts, pair.measured)
-        assert not (is_given & counts).any()
-        assert given.shape == (*pair.shape, k)
-        whole = pack(pair.target, n)
-        np.testing.assert_array_equal(given[is_given], whole[is_given][:, :-1])
-        np.testing.assert_array_equal(given[~is_given], 0)
+        # all that was measured in that plane counts, and nothing else
+        np.testing.assert_array_equal(counts[plane], pair.measured[plane])
+        assert counts.sum() == counts[plane].sum()
+        # given are means of the others
+        whole = pack(hide(pair.target, np.arange(3) == plane), n)
+        around = np.stack([gaussian_filter(c, spread, mode="constant") for c in np.moveaxis(whole, -1, 0)], axis=-1)
+        np.testing.assert_allclose(looked_at[..., -1], around[..., -1], atol=1e-5)
+        np.testing.assert_allclose(looked_at[..., 3:-1], around[..., :-1] / around[..., -1:], atol=1e-3)
     assert hidden == {0, 1}
 
 
@@ -372,6 +376,28 @@ def test_a_plane_is_translated_without_what_was_measured_on_it(tmp_path):
     own, others = (model.translate(without(volumes, names).pairs[0], 2)[1] for names in (["s2"], ["s1", "s3"]))
     np.testing.assert_array_equal(said[1], own)
     assert abs(said[1] - others).max() > 1e-4
+
+
+def test_what_was_measured_spreads_over_the_gaps_between_spots():
+    pair = block().pairs[0]
+    # 0.6 x 200 µm, of voxels of 16 x 25 x 25 µm
+    np.testing.assert_allclose(spread_of(pair), (7.5, 4.8, 4.8))
+    far = replace(pair, spacing=(500.0, 25.0, 25.0), origin={"spot_distance_um": 8.0})
+    np.testing.assert_allclose(spread_of(far), (0.7, 1.0, 1.0))
+
+
+def test_untrained_a_network_says_nearly_what_it_was_given():
+    a = Architecture(3, 2, width=1, strides_z=(1,) * 4, given=True)
+    volumes = block()
+    pair = volumes.pairs[0]
+    rng = np.random.default_rng(0)
+    keras.utils.set_random_seed(0)
+    looked_at, _ = one_hidden(rng, pair.inputs, pair.target, 2, (7.5, 1.0, 1.0))
+    said = keras.ops.convert_to_numpy(generator(a)(looked_at[None]))[0]
+    given = looked_at[..., 3:-1]
+    sure = given.max(axis=-1) > 0.9
+    assert sure.mean() > 0.1
+    assert (said.argmax(-1) == given.argmax(-1))[sure].mean() > 0.99
 
 
 def test_with_one_measured_section_there_is_nothing_to_give():
@@ -392,7 +418,8 @@ def test_what_does_not_fit_the_volumes_is_refused():
 def test_a_phantom_is_translated_better_than_a_threshold_can(tmp_path):
     """A smoke run; tests/benchmarks/bench_vox2vox.py has three seeds at full length."""
     volumes = phantoms(0, 12, 4)
-    recipe = Recipe(crop=48, epochs=3, steps_per_epoch=20, n_samples=0, augmentation=replace(PLAIN, flip=True))
+    flipped = replace(PLAIN, flip=True)
+    recipe = Recipe(crop=48, epochs=3, steps_per_epoch=20, learning_rate=1e-3, n_samples=0, augmentation=flipped)
     trained = train(volumes, Architecture(1, 3, width=8), recipe, state=tmp_path / "s.h5", seed=0)
     test = volumes.of("test")
     found = np.stack([trained.last.predict(pair.inputs).argmax(-1) for pair in test])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from spadework.arrays import read_arrays, write_arrays
 from spadework.errors import InputError
 from spadework.volume.architecture import Architecture, Shape
-from spadework.volume.packing import with_given
+from spadework.volume.packing import spread_of, with_given
 from spadework.volume.pairs import VolumePair
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class Vox2Vox:
         """
         if not self.architecture.given:
             return self.predict(pair.inputs)
-        planes = [self.predict(with_given(pair.inputs, pair.target, z, n_classes))[z] for z in range(pair.shape[0])]
+        spread = spread_of(pair)
+        looked_at = (with_given(pair.inputs, pair.target, z, n_classes, spread) for z in range(pair.shape[0]))
+        planes = [self.predict(inputs)[z] for z, inputs in enumerate(looked_at)]
         return np.stack(planes)
 
     def save(self, path: Path) -> None:

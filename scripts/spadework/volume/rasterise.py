@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.spatial import cKDTree
 
 from spadework.labels import UNLABELLED, categorical
 from spadework.volume.pairs import VolumePair, Volumes
@@ -118,6 +119,7 @@ def rasterise(
         target=volume,
         spacing=(plane_spacing(stack), stack.voxel_um, stack.voxel_um),
         set="train",
+        origin={"spot_distance_um": _spot_distance(measured)},
     )
     return Volumes(
         pairs=(pair,),
@@ -132,6 +134,14 @@ def rasterise(
 def measured_spots(spots: pd.DataFrame, domains: pd.DataFrame) -> pd.DataFrame:
     """Join places and domains of spots; those without (they failed the quality control) leave."""
     return spots.merge(domains, on=["sample", "barcode"], how="inner", validate="one_to_one")
+
+
+def _spot_distance(spots: pd.DataFrame) -> float:
+    """Return the median distance of a spot from the nearest of its section, µm."""
+    sections = [of[["x_um", "y_um"]].to_numpy(float) for _, of in spots.groupby("sample") if len(of) > 1]
+    if not sections:
+        return float(spots["spot_um"].median())
+    return float(np.median(np.concatenate([cKDTree(xy).query(xy, 2)[0][:, 1] for xy in sections])))
 
 
 def plane_spacing(stack: Stack) -> float:

@@ -26,7 +26,7 @@ from spadework.volume.augmentation import Augmentation, cut, random_crop
 from spadework.volume.losses import LOSSES
 from spadework.volume.model import Vox2Vox
 from spadework.volume.network import discriminator, generator, ready
-from spadework.volume.packing import one_hidden, pack, with_given
+from spadework.volume.packing import one_hidden, pack, spread_of, with_given
 from spadework.volume.pairs import VolumePair, Volumes
 
 log = logging.getLogger("spadework")
@@ -55,11 +55,11 @@ class Recipe:
         How often, during training, a sample of the translation is kept.
     """
 
-    crop: int = 64
+    crop: int = 96
     batch_size: int = 1
     steps_per_epoch: int = 20
     epochs: int = 20
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     beta_1: float = 0.5
     voxel_weight: float = 100.0
     voxel_loss: str = "dice"
@@ -272,7 +272,9 @@ def _train_epoch(
         drawn = [pairs[int(rng.integers(len(pairs)))] for _ in range(recipe.batch_size)]
         crops = [random_crop(rng, pair, crop, recipe.augmentation) for pair in drawn]
         if adversaries.architecture.given:
-            made = [one_hidden(rng, inputs, target, n_classes) for inputs, target in crops]
+            made = [
+                one_hidden(rng, *crop, n_classes, spread_of(pair)) for crop, pair in zip(crops, drawn, strict=True)
+            ]
         else:
             made = [(inputs, pack(target, n_classes)) for inputs, target in crops]
         return np.stack([inputs for inputs, _ in made]), np.stack([packed for _, packed in made])
@@ -318,7 +320,9 @@ class _Plane:
         measured = np.flatnonzero(pack(target, n_classes)[..., -1].any(axis=(1, 2)))
         self._z = int(min(measured, key=lambda z: abs(z - crop[0] // 2), default=crop[0] // 2))
         self._shown, self._truth = inputs[self._z], target[self._z]
-        self._inputs = with_given(inputs, target, self._z, n_classes) if architecture.given else inputs
+        self._inputs = (
+            with_given(inputs, target, self._z, n_classes, spread_of(pair)) if architecture.given else inputs
+        )
 
     def translated(self, network: keras.Model) -> NDArray[np.float32]:
         return ops.convert_to_numpy(network(self._inputs[None], training=False))[0, self._z]
