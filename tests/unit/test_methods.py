@@ -275,7 +275,7 @@ def test_volumes_are_named_where_there_are_some() -> None:
     blocks = {"B1": {"sections": SERIES, "verdict": "It beats copying the neighbour."}}
     text = written({"volume": {"target": "domains"}}, rows=rows, blocks=blocks)
     says(text, "(B1: a, b and s)", "0.93 to 0.97", "r = 0.66 to 0.71", "s lay mirrored.", "s was stained and not")
-    says(text, "A Vox2Vox [", "map of the domains", "Reinhard E", "Isola P", "30 epochs of 20 steps")
+    says(text, "A Vox2Vox [", "map of the domains", "Reinhard E", "Isola P", "20 epochs of 20 steps")
     says(text, "The result: It beats copying the neighbour.")
     says_nothing_of(text, "optical flow", "latents of expression", "TV-L1")
     says_nothing_of(written(), "Vox2Vox", "Serial sections", "Reinhard")

@@ -226,7 +226,7 @@ def verdict(table: pd.DataFrame, z_um: Sequence[float]) -> str:
     what = "correlation (mean of r over the latents)" if values else "Dice (mean over the domains)"
     said = [
         f"{tested} of {_count(len(z_um), 'section')} with spots, of 1 block, {'was' if one else 'were'} left out"
-        f"{'' if one else ' in turn'} and predicted from the stain by {'a network' if one else 'networks'} that had "
+        f"{'' if one else ' in turn'} and predicted by {'a network' if one else 'networks'} that had "
         f"not seen {'its' if one else 'their'} spots: {what} {_number(own)} at {_count(own['n_spots'], 'spot')}."
     ]
     others = main.loc[list(_WITHOUT_NETWORK)]
