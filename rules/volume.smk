@@ -49,7 +49,6 @@ rule register_sections:
         registration=config["volume"]["registration"],
         voxel_um=config["volume"]["voxel_um"],
         stain_normalisation=config["volume"]["stain_normalisation"],
-        dpi=config["figures"]["dpi"],
         code=code_id("register_sections.py"),
     threads: 2
     resources:
@@ -154,7 +153,6 @@ rule train_vox2vox:
         seed=config["seed"],
         # What an interrupted training goes on from: no output, which Snakemake would delete.
         state=lambda w: f"results/{w.volume}/{w.fold}/interrupted.h5",
-        dpi=config["figures"]["dpi"],
         code=code_id("train_vox2vox.py"),
     threads: 8
     resources:
@@ -216,6 +214,8 @@ rule score_volume:
         name=lambda w: w.block,
         folds=lambda w: LEFT_OUT[w.block],
         **pick("volume", "target", "neighbours"),
+        given=config["volume"]["network"]["given"],
+        same_data=lambda w: targets.read_twice(SPOTS_OF[w.block], SAMPLES),
         seed=config["seed"],
         dpi=config["figures"]["dpi"],
         code=code_id("score_volume.py"),

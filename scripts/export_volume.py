@@ -6,7 +6,7 @@ with logged(snakemake.log[0]):
     from pathlib import Path
 
     from spadework.figures.style import category_colours, finish, resolution
-    from spadework.figures.volume import predicted_content
+    from spadework.figures.volume_content import predicted_content
     from spadework.figures.volume_views import cuts_figure, view_figure
     from spadework.volume.export import write_viewers_files
     from spadework.volume.pairs import read_predictions, read_volumes

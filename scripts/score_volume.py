@@ -4,18 +4,17 @@ from spadework.job import logged, whole_file
 
 with logged(snakemake.log[0]):
     from spadework.figures.style import finish, resolution
-    from spadework.figures.volume import predicted_content, sections_figure
+    from spadework.figures.volume import sections_figure
     from spadework.figures.volume_charts import history_figure, scores_figure
-    from spadework.tables import read_csv, write_csv
+    from spadework.figures.volume_content import predicted_content
+    from spadework.tables import read_block_table, read_csv, write_csv
     from spadework.volume.evaluation import predict_spots, spots_table
     from spadework.volume.pairs import read_predictions, read_volumes
     from spadework.volume.scores import score_table, verdict
     from spadework.volume.stack import read_stack
 
     i, out, p = snakemake.input, snakemake.output, snakemake.params
-    text = {"sample": str, "barcode": str, "domain": str}
-    spots = read_csv(i.spots, dtype=text, keep_default_na=False)
-    domains = read_csv(i.domains, dtype=text, keep_default_na=False)
+    spots, domains = read_block_table(i.spots), read_block_table(i.domains)
     volumes, stack = read_volumes(i.volumes), read_stack(i.stack)
     predictions = {
         fold: read_predictions(path)[volumes.pairs[0].name] for fold, path in zip(p.folds, i.predictions, strict=True)
@@ -26,7 +25,9 @@ with logged(snakemake.log[0]):
     write_csv(table, out.scores)
     write_csv(spots_table(predicted, volumes.outputs), out.spots)
     with whole_file(out.verdict) as path:
-        path.write_text(verdict(table, depths) + "\n", encoding="utf-8")
+        path.write_text(
+            " ".join(filter(None, [verdict(table, depths, given=p.given), p.same_data])) + "\n", encoding="utf-8"
+        )
     kind = volumes.classes, volumes.values
     contents = {fold: predicted_content(volume, stack.tissue, *kind) for fold, volume in predictions.items()}
     histories = {fold: read_csv(path) for fold, path in zip(p.folds, i.histories, strict=True)}

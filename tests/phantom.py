@@ -3,7 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from spadework.volume.pairs import SETS, VolumePair, Volumes
+from spadework.volume.pair_table import SETS
+from spadework.volume.pairs import VolumePair, Volumes
 
 CLASSES = ("nothing", "dark", "bright")
 # How much brighter each class is than its surroundings, in standard deviations of the coarse noise.

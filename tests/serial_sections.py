@@ -45,17 +45,20 @@ class Tissue:
         edge = self.radius_um * (
             1 + sum(w * np.cos(k * angle + p) for k, w, p in zip((2, 3, 4), waves, phases, strict=True))
         )
-        value = np.full(len(xy), 0.35)
-        if not self.even:
-            for _ in range(160):
-                centre, width = rng.uniform(-self.radius_um, self.radius_um, 2), rng.uniform(40, 140)
-                height = rng.uniform(-0.25, 0.3)
-                value += height * np.exp(-((xy - centre) ** 2).sum(axis=1) / (2 * width**2))
         inside = distance < edge
         if self.missing:
             x, y, r = self.missing
             inside &= np.hypot(xy[:, 0] - x, xy[:, 1] - y) > r
-        return np.where(inside, np.clip(value, 0.12, 1.0), 0.0)
+        x, y = xy[inside].T
+        value = np.full(len(x), 0.35)
+        if not self.even:
+            for _ in range(160):
+                (cx, cy), width = rng.uniform(-self.radius_um, self.radius_um, 2), rng.uniform(40, 140)
+                height = rng.uniform(-0.25, 0.3)
+                value += height * np.exp(((x - cx) ** 2 + (y - cy) ** 2) / (-2 * width**2))
+        density = np.zeros(len(xy))
+        density[inside] = np.clip(value, 0.12, 1.0)
+        return density
 
 
 def section(

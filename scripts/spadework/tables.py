@@ -51,10 +51,15 @@ def read_spots(paths: Iterable[str | Path]) -> pd.DataFrame | None:
     return tables[0] if tables else None
 
 
+def read_block_table(path: str | Path) -> pd.DataFrame:
+    """Read a table of the spots of a block; names are text, whether they look like numbers or like nothing (NA)."""
+    text: dict[str, type] = dict.fromkeys(("sample", "barcode", "domain"), str)
+    return read_csv(path, text, keep_default_na=False)
+
+
 def read_places(paths: Iterable[str | Path], sample: str) -> pd.DataFrame | None:
     """Read where the spots of a section lie in its block, by barcode, if it is part of one."""
-    text: dict[str, type] = dict.fromkeys(("sample", "barcode"), str)
-    tables = [read_csv(path, text, keep_default_na=False) for path in paths]
+    tables = [read_block_table(path) for path in paths]
     return tables[0][tables[0]["sample"] == sample].set_index("barcode") if tables else None
 
 

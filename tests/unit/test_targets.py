@@ -243,20 +243,25 @@ def test_a_section_of_a_block_has_places_and_keeps_what_they_depend_on():
 @pytest.mark.parametrize(
     ("changed", "settings", "words"),
     [
-        ({"a": section("a", z_um=None)}, {}, ("a\n", "block B1 without a depth", "fill in `z_um`")),
+        ({"a": section("a", z_um=None)}, {}, ("a: config", "block B1, but no depth", "fill in `z_um`")),
         ({"a": section("a", z_um=16.0)}, {}, ("z_um 16 in block B1", "4 sections at 4 depths")),
-        ({"d": section("d", "B2")}, {}, ("d\n", "the only section of block B2", "empty `block`")),
+        ({"d": section("d", "B2")}, {}, ("d: config", "the only section of block B2", "empty `block`")),
         ({"d": section("d", "B 2")}, {}, ("the block 'B 2'", "rename the block")),
-        ({"all": section("all", z_um=99.0)}, {}, ("all\n", "that of the network of all", "rename the sample")),
+        ({"all": section("all", z_um=99.0)}, {}, ("all: config", "that of the network of all", "rename the sample")),
         (
             {"d": section("d", "B2"), "e": section("e", "B2", 9.0, platform=STAINED)},
             {},
-            ("d\n", "the only section of block B2 that was sequenced", "volume.left_out: []"),
+            ("d: config", "the only section of block B2 that was sequenced", "volume.left_out: []"),
         ),
         (
             {"d": section("d", "B2", platform=STAINED), "e": section("e", "B2", 9.0, platform=STAINED)},
             {},
             ("no section was sequenced", "platform"),
+        ),
+        (
+            {"a": section("a", clusters=Path("a.csv"))},
+            {},
+            ("b, c: config", "no clusters, where other sections of block B1 have some (a)", "empty it for all"),
         ),
         ({}, {"left_out": ["a", "s"]}, ("volume.left_out: s", "a, b, c", "set it to each")),
         ({}, {"left_out": ["alone"]}, ("volume.left_out: alone", "a, b, c")),
@@ -264,7 +269,7 @@ def test_a_section_of_a_block_has_places_and_keeps_what_they_depend_on():
     ],
     ids=[
         *("no depth", "one depth twice", "one section", "no folder", "name of the network", "one with spots"),
-        *("none with spots", "left out without spots", "left out without block", "too many latents"),
+        *("none with spots", "some clusters", "left out without spots", "left out without block", "too many latents"),
     ],
 )
 def test_a_volume_that_cannot_be_made_is_refused(changed: dict, settings: dict, words: tuple[str, ...]):
@@ -276,7 +281,7 @@ def test_a_volume_that_cannot_be_made_is_refused(changed: dict, settings: dict, 
 
 def test_all_that_is_wrong_with_blocks_is_said_at_once():
     sheet = SERIES | {"d": section("d", "B2"), "a": replace(SERIES["a"], z_um=None)}
-    with pytest.raises(SpadeworkError, match=r"(?s)without a depth.*only section of block B2.*left_out: x"):
+    with pytest.raises(SpadeworkError, match=r"(?s)no depth.*only section of block B2.*left_out: x"):
         plan.check_volume(sheet, with_volume(left_out=["x"]))
 
 

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from planted_blocks import PlantedBlock, planted_block
 
 from spadework.figures.style import finish
-from spadework.figures.volume import Content, predicted_content, sections_figure
+from spadework.figures.volume import sections_figure
 from spadework.figures.volume_charts import history_figure, scores_figure
+from spadework.figures.volume_content import Content, predicted_content
 from spadework.figures.volume_views import cuts_figure, view_figure
 from spadework.volume.evaluation import NETWORK, Predicted, predict_spots
 from spadework.volume.rasterise import rasterise

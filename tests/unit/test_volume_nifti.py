@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -192,6 +194,32 @@ def test_a_file_that_is_none_is_refused(tmp_path):
         read_pairs(table(tmp_path, row))
 
 
+@pytest.mark.parametrize("which", [1, 2])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.5, 0.9])
+def test_a_file_that_ends_too_early_is_named(tmp_path, which: int, suffix: str, share: float):
+    row = list(one_pair(tmp_path))
+    path = tmp_path / f"short{suffix}"
+    nib.load(row[which]).to_filename(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    row[which] = str(path)
+    with pytest.raises(InputError, match="an unreadable file") as error:
+        read_pairs(table(tmp_path, tuple(row)))
+    assert error.value.sample == "one"
+    assert error.value.file == str(path)
+
+
+def test_a_file_that_was_spoilt_on_its_way_is_named(tmp_path):
+    row = one_pair(tmp_path)
+    content = bytearray(gzip.compress(nib.load(row[1]).to_bytes()))
+    content[10] |= 0b110  # after the header of gzip: a kind of block that there is not
+    Path(row[1]).write_bytes(content)
+    with pytest.raises(InputError, match="an unreadable file") as error:
+        read_pairs(table(tmp_path, row))
+    assert error.value.file == row[1]
+
+
 def test_pairs_of_different_modalities_are_refused(tmp_path):
     row = one_pair(tmp_path)
     with pytest.raises(InputError, match="one: 1, two: 2"):
@@ -235,21 +263,20 @@ def test_comments_and_empty_lines_of_a_table_are_nothing(tmp_path, monkeypatch):
 
 
 def test_a_block_is_written_where_viewers_show_it_upright(tmp_path):
-    block = planted_block(z_um=(0.0, 16.0, 40.0))
+    block = planted_block(z_um=(100.0, 116.0, 140.0))
     labels = np.where(block.stack.tissue, 3, 0)
     labels[:, :10] = 1
     values = np.random.default_rng(0).random((*labels.shape, 2)).astype(np.float32)
-    write_block(
-        tmp_path, stain=block.stack.stain, volumes={"labels": labels, "values": values}, voxel_um=VOXEL,
-        z_um=block.stack.z_um, names=None,
-    )  # fmt: skip
+    write_block(tmp_path, block.stack, {"labels": labels, "values": values}, names=None)
     image = nib.load(tmp_path / "labels.nii.gz")
     assert image.header.get_zooms() == pytest.approx((0.025, 0.025, 0.020))
     assert image.header.get_xyzt_units()[0] == "mm"
     assert nib.aff2axcodes(image.affine) == ("L", "P", "S")
     np.testing.assert_array_equal(np.asarray(image.dataobj), np.swapaxes(labels, 0, 2))
-    np.testing.assert_allclose(block_affine(VOXEL, 20.0) @ [0, 0, 0, 1], [-0.0125, -0.0125, 0, 1])
-    np.testing.assert_allclose(image.affine @ [1, 2, 1, 1], [-0.0375, -0.0625, 0.02, 1], atol=1e-7)
+    np.testing.assert_allclose(block_affine(block.stack) @ [0, 0, 0, 1], [-0.0125, -0.0125, 0.1, 1])
+    np.testing.assert_allclose(image.affine @ [1, 2, 1, 1], [-0.0375, -0.0625, 0.12, 1], atol=1e-7)
+    planes = json.loads((tmp_path / "planes.json").read_text())
+    assert planes == {"z_um": [100, 116, 140], "spacing_um": 20, "voxel_um": VOXEL}
     stain = nib.load(tmp_path / "stain.nii.gz")
     for k, colour in enumerate("RGB"):
         np.testing.assert_array_equal(np.asarray(stain.dataobj)[colour], np.swapaxes(block.stack.stain[..., k], 0, 2))
@@ -260,7 +287,7 @@ def test_the_same_content_gives_the_same_file(tmp_path):
     block = planted_block()
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
-        write_block(folder, stain=block.stack.stain, volumes={}, voxel_um=VOXEL, z_um=block.stack.z_um, names=None)
+        write_block(folder, block.stack, {}, names=None)
     first, second = ((tmp_path / name / "stain.nii.gz").read_bytes() for name in "ab")
     assert first == second
     assert first[4:8] == bytes(4)  # no time in the header

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from planted_blocks import VOXEL, planted_block
@@ -52,6 +53,16 @@ def test_the_reader_finds_the_stain_and_the_labels(written):
     np.testing.assert_array_equal(nodes["measured"]["data"][0], np.where(stack.tissue, 2, 0))
     assert nodes["measured"]["metadata"]["color"][2] == pytest.approx([0, 1, 0, 1])
     assert nodes["measured"]["metadata"]["properties"][2] == {"name": "b"}
+
+
+def test_labels_are_listed_once(tmp_path):
+    stack = planted_block().stack
+    one, two = (Labels(np.where(stack.tissue, k, 0).astype(np.uint8), ["a", "b"], ["red", "blue"]) for k in (1, 2))
+    write_volume(tmp_path / "v", stack, {"one": one, "two": two}, {}, (), "planted")
+    assert json.loads((tmp_path / "v/labels/.zattrs").read_text())["labels"] == ["one", "two"]
+    label = json.loads((tmp_path / "v/labels/two/.zattrs").read_text())["image-label"]
+    assert label["source"] == {"image": "../../"}
+    assert label["colors"][1] == {"label-value": 2, "rgba": [0, 0, 255, 255]}
 
 
 def test_the_pyramid_halves_width_and_height_and_keeps_the_sections(written):
@@ -121,3 +132,19 @@ def test_a_block_for_viewers(tmp_path, target: str):
         assert not (nifti / "labels.csv").exists()
     expected = {"stain.nii.gz", "measured.nii.gz", "predicted.nii.gz", "planes.json"}
     assert {p.name for p in nifti.iterdir()} - {"labels.csv"} == expected
+
+
+@pytest.mark.parametrize("z_um", [(5.0, 21.0, 61.0), (32.0,)])
+def test_both_formats_say_the_same_of_where_a_voxel_is(tmp_path, z_um: tuple[float, ...]):
+    block = planted_block(z_um=z_um)
+    volumes = rasterise(block.stack, block.spots, block.domains, target="domains")
+    prediction = np.zeros((*block.stack.tissue.shape, 3), np.float32)
+    zarr, nifti = tmp_path / "v", tmp_path / "nifti"
+    write_viewers_files(block.stack, volumes, prediction, COLOURS, "block", zarr=zarr, nifti=nifti)
+    (multiscale,) = json.loads((zarr / ".zattrs").read_text())["multiscales"]
+    scale, shift = multiscale["datasets"][0]["coordinateTransformations"]
+    voxels = np.array([[0, 0, 0], [2, 5, 9]])  # z, y, x
+    places = (voxels * scale["scale"][1:] + shift["translation"][1:])[:, ::-1]  # x, y, z in µm
+    affine = nib.load(nifti / "stain.nii.gz").affine
+    found = nib.affines.apply_affine(affine, voxels[:, ::-1]) * 1e3 * [-1, -1, 1]  # x and y point to left and back
+    np.testing.assert_allclose(found, places, atol=1e-3)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from serial_sections import (
-    TURNS,
     Tissue,
     authors_placement,
     errors_px,
@@ -42,8 +41,7 @@ def error_um(found: Placement, moving: Placement, fixed: Placement) -> float:
 # ---- two sections --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-@pytest.mark.parametrize("angle", [0, 37, 180, -120])
+@pytest.mark.parametrize(("angle", "mirrored"), [(0, True), (37, False), (180, True), (-120, False)])
 def test_sections_are_brought_onto_each_other(angle, mirrored):
     """Whatever their rotation and side, with pixels of another shape, and noise."""
     a, b = lying(angle, mirrored=mirrored, at=(1900.0, 1700.0)), lying(10.0, at=(2100.0, 1850.0))
@@ -64,11 +62,10 @@ def test_a_section_lies_on_itself():
     assert found.overlap > 0.99
 
 
-@pytest.mark.parametrize("angle", [75, 190])
-def test_round_sections_are_told_by_their_texture(angle):
+def test_round_sections_are_told_by_their_texture():
     """Neither outline nor principal axes say anything."""
     round_tissue = replace(TISSUE, round=True)
-    a, b = lying(angle, mirrored=True), lying(0)
+    a, b = lying(190, mirrored=True), lying(0)
     found = match(section("a", 0, round_tissue, a), section("b", 1, round_tissue, b), 20.0)
     assert found.placement.mirrored
     assert error_um(found.placement, a, b) < 6
@@ -122,7 +119,7 @@ def test_a_block_is_put_together_from_its_middle():
     assert not any(mirrored(registered))
 
 
-@pytest.mark.parametrize("odd", [0, 1, 2])
+@pytest.mark.parametrize("odd", [1, 2])
 def test_the_section_that_differs_is_the_mirrored_one(odd):
     """Even where it is the reference."""
     lyings = [lying(15 * k, mirrored=k == odd) for k in range(3)]
@@ -188,6 +185,17 @@ def test_an_ambiguous_orientation_is_said():
 def test_what_is_no_block_is_refused(damage, message):
     with pytest.raises(InputError, match=message):
         register(damage(block_of(lying(0), lying(10))))
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_crumb_is_no_tissue(at):
+    """Too small to be seen where sections are searched for, in the fixed section and in the one brought to it."""
+    pictures = block_of(lying(0), lying(10))
+    crumb = np.zeros_like(pictures[at].tissue)
+    crumb[100:102, 90:92] = True
+    pictures[at] = replace(pictures[at], tissue=crumb)
+    with pytest.raises(InputError, match=f"s{at}[\\s\\S]*no tissue"):
+        register(pictures, min_overlap=0)
 
 
 # ---- bending -------------------------------------------------------------------------------------------------------
@@ -426,9 +434,9 @@ def test_real_sections_lie_as_their_authors_have_them(shared_data):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("how", list(TURNS)[1:])
-@pytest.mark.parametrize("which", ["C3", "C4"])
-def test_turned_and_mirrored_real_sections_are_put_right(how, which, shared_data):
+@pytest.mark.parametrize(("which", "how"), [("C3", "mirrored"), ("C4", "turned and mirrored")])
+def test_turned_and_mirrored_real_sections_are_put_right(which, how, shared_data):
+    """The one that the others are brought to, and another; the benchmark has them all."""
     turns = {which: how}
     block = build_block(her2st_views(shared_data, ["C2", "C3", "C4"], turns), 25.0)
     mirrored = ["yes" if name == which and "mirrored" in how else "no" for name in ("C2", "C3", "C4")]
@@ -437,7 +445,7 @@ def test_turned_and_mirrored_real_sections_are_put_right(how, which, shared_data
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("order", [["B4", "C3"], ["C3", "B4"], ["C2", "C3", "B4"]])
+@pytest.mark.parametrize("order", [["B4", "C3"], ["C2", "C3", "B4"]])
 def test_a_real_section_of_another_patient_is_refused(order, shared_data):
     with pytest.raises(InputError, match="does not match its neighbour"):
         build_block(her2st_views(shared_data, order), 25.0)

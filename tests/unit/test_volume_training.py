@@ -277,11 +277,36 @@ def test_volumes_are_read_as_they_were_written(tmp_path, values):
 def test_crops_of_stacks_have_all_planes_and_those_of_cubes_do_not():
     few, many = Architecture(3, 2, strides_z=(1,) * 4), Architecture(1, 2)
     assert window(few, 64, [(5, 96, 200)]) == (5, 64, 64)
-    assert window(few, 64, [(5, 40, 200)]) == (5, 48, 64)
+    assert window(few, 96, [(5, 48, 200)]) == (5, 48, 96)
     assert window(many, 64, [(155, 240, 240)]) == (64, 64, 64)
-    assert window(many, 64, [(50, 240, 240)]) == (64, 64, 64)
-    with pytest.raises(InputError, match="48"):
-        window(many, 32, [(155, 240, 240)])
+    assert window(many, 64, [(50, 240, 240)]) == (48, 64, 64)
+    assert window(many, 64, [(48, 48, 48), (60, 50, 96)]) == (48, 48, 64)
+
+
+@pytest.mark.parametrize(
+    ("strides", "crop", "shape", "found"),
+    [
+        ((2,) * 4, 32, (155, 240, 240), "32 x 32 x 32"),
+        ((2,) * 4, 64, (3, 96, 96), "3 x 64 x 64"),
+        ((2,) * 4, 64, (40, 40, 40), "32 x 32 x 32"),
+    ],
+)
+def test_crops_that_cannot_work_are_refused(strides, crop, shape, found):
+    with pytest.raises(InputError, match=found):
+        window(Architecture(1, 2, strides_z=strides), crop, [shape])
+
+
+def test_a_training_of_other_distances_is_not_gone_on_with(tmp_path):
+    volumes = block()
+    a = architecture_for(volumes, width=1, dropout=0.0, strides_z=None, given=True)
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted(volumes, a, tmp_path / "s.h5")
+    other = replace(volumes, pairs=(replace(volumes.pairs[0], spacing=(160.0, 25.0, 25.0)),))
+    recipe = replace(TINY, n_samples=0)
+    fresh = train(other, a, recipe, state=tmp_path / "other.h5", seed=1)
+    again = train(other, a, recipe, state=tmp_path / "s.h5", seed=1)
+    for x, y in zip(fresh.last.generator.get_weights(), again.last.generator.get_weights(), strict=True):
+        np.testing.assert_array_equal(x, y)
 
 
 def test_a_plain_crop_is_cut_from_the_volume():
@@ -309,7 +334,7 @@ def marked(cubic):
 def test_inputs_and_targets_move_together(cubic, augmentation):
     pair = marked(cubic)
     rng = np.random.default_rng(1)
-    crops = [random_crop(rng, pair, (48, 48, 48), replace(augmentation, gamma=0)) for _ in range(3)]
+    crops = [random_crop(rng, pair, (48, 48, 48), replace(augmentation, gamma=0), planar=not cubic) for _ in range(3)]
     for inputs, target in crops:
         there = target >= 0
         assert there.mean() > 0.4
@@ -319,13 +344,14 @@ def test_inputs_and_targets_move_together(cubic, augmentation):
     assert not np.array_equal(crops[0][1], crops[1][1])
 
 
-def test_planes_stay_planes_where_sections_are_far_apart():
-    """Voxels deeper than wide: turned about z and bent within planes, so that no section is mixed with the next."""
+@pytest.mark.parametrize("spacing", [(16.0, 2.0, 2.0), (20.0, 25.0, 25.0), (25.0, 25.0, 25.0)])
+def test_sections_are_not_mixed_with_the_next(spacing):
+    """Turned about z and bent within planes, also where voxels happen to be as deep as wide."""
     inputs = np.arange(5, dtype=np.float32)[:, None, None, None] * np.ones((5, 64, 64, 1), np.float32)
-    pair = VolumePair("v", inputs, np.zeros((5, 64, 64), np.int16), (16.0, 2.0, 2.0))
+    pair = VolumePair("v", inputs, np.zeros((5, 64, 64), np.int16), spacing)
     rng = np.random.default_rng(0)
     for _ in range(5):
-        crop, _ = random_crop(rng, pair, (5, 48, 48), Augmentation(gamma=0))
+        crop, _ = random_crop(rng, pair, (5, 48, 48), Augmentation(gamma=0), planar=True)
         assert np.allclose(crop, np.rint(crop), atol=1e-4)
         assert (np.ptp(crop, axis=(1, 2)) < 1e-4).all()
 
@@ -333,12 +359,15 @@ def test_planes_stay_planes_where_sections_are_far_apart():
 def test_gamma_keeps_the_range_and_the_order():
     pair = block().pairs[0]
     rng = np.random.default_rng(0)
-    inputs, _ = random_crop(rng, pair, (3, 64, 64), replace(PLAIN, gamma=0.5))
+    inputs, _ = random_crop(rng, pair, (3, 64, 64), replace(PLAIN, gamma=0.5), planar=True)
     assert inputs.min() == pytest.approx(pair.inputs.min(), abs=1e-5)
     assert inputs.max() == pytest.approx(pair.inputs.max(), abs=1e-5)
     assert abs(inputs - pair.inputs).max() > 0.05
     order = np.argsort(pair.inputs.ravel())
     assert (np.diff(inputs.ravel()[order]) >= -1e-6).all()
+    scan = replace(pair, inputs=np.where(pair.inputs > 0.5, 0, pair.inputs))
+    inputs, _ = random_crop(rng, scan, (3, 64, 64), replace(PLAIN, gamma=0.5), planar=False)
+    np.testing.assert_array_equal(inputs == 0, scan.inputs == 0)
 
 
 @pytest.mark.parametrize("values", [False, True])
@@ -361,7 +390,7 @@ def test_a_section_is_hidden_and_what_was_measured_on_the_others_given(values):
         # given are means of the others
         whole = pack(hide(pair.target, np.arange(3) == plane), n)
         around = np.stack([gaussian_filter(c, spread, mode="constant") for c in np.moveaxis(whole, -1, 0)], axis=-1)
-        np.testing.assert_allclose(looked_at[..., -1], around[..., -1], atol=1e-5)
+        np.testing.assert_allclose(looked_at[..., -1], around[..., -1] / around[..., -1].max(), atol=1e-5)
         np.testing.assert_allclose(looked_at[..., 3:-1], around[..., :-1] / around[..., -1:], atol=1e-3)
     assert hidden == {0, 1}
 

@@ -162,30 +162,35 @@ def test_manifest_and_methods_say_what_the_volume_is(run: Run):
 
 
 NETWORK = {"train_vox2vox", "predict_vox2vox", "score_volume", "export_volume"}
+REGISTERED = NETWORK | {"register_sections", "rasterise_targets"}
 
 
 @pytest.mark.parametrize(
-    ("change", "again"),
+    ("overlay", "again"),
     [
-        ({}, set()),
-        ({"neighbours": 3}, {"score_volume"}),
-        ({"training": TRAINING | {"epochs": 3}}, NETWORK),
-        ({"target": "latents"}, NETWORK | {"rasterise_targets"}),
-        ({"stain_normalisation": False}, NETWORK | {"register_sections", "rasterise_targets", "collect_section"}),
-        ({"left_out": ["b", "c"]}, {"train_vox2vox", "predict_vox2vox", "score_volume"}),
-        ({"target": None}, {"collect_section"}),
+        (OVERLAY, set()),
+        (with_volume(neighbours=3), {"score_volume"}),
+        (with_volume(training=TRAINING | {"epochs": 3}), NETWORK),
+        (with_volume(target="latents"), NETWORK | {"rasterise_targets"}),
+        (with_volume(stain_normalisation=False), REGISTERED | {"collect_section"}),
+        (with_volume(left_out=["b", "c"]), {"train_vox2vox", "predict_vox2vox", "score_volume"}),
+        (with_volume(target=None), {"collect_section"}),
+        # Pictures are drawn again; nothing is registered or learnt again.
+        (OVERLAY | {"figures": {"dpi": 80}}, {"score_volume", "export_volume"}),
     ],
-    ids=["nothing", "neighbours", "training", "target", "registration", "one more left out", "off"],
+    ids=["nothing", "neighbours", "training", "target", "registration", "one more left out", "off", "dpi"],
 )
-def test_only_what_a_change_concerns_runs_again(run: Run, change: dict, again: set[str]):
+def test_only_what_a_change_concerns_runs_again(run: Run, overlay: dict, again: set[str]):
     assert run.code == 0, run.output
-    targets = SECTIONS if change.get("target", "") is None else [*SECTIONS, "volume"]
-    dry = run_workflow(run.folder, None, with_volume(**change), "-n", *targets)
+    volume = overlay["volume"]
+    targets = [*SECTIONS, "volume"] if volume["target"] else SECTIONS
+    dry = run_workflow(run.folder, None, overlay, "-n", *targets)
     write_overlay(run.folder, OVERLAY)
     assert dry.code == 0, dry.output
     jobs = dry.jobs()
     assert jobs.keys() - {"total", "volume"} == again
-    assert jobs.get("train_vox2vox", 0) == (1 if "left_out" in change else 2 * ("train_vox2vox" in again))
+    more = len(volume["left_out"]) > len(VOLUME["left_out"])
+    assert jobs.get("train_vox2vox", 0) == (1 if more else 2 * ("train_vox2vox" in again))
 
 
 @pytest.mark.parametrize(
@@ -201,11 +206,12 @@ def test_only_what_a_change_concerns_runs_again(run: Run, change: dict, again: s
         ({}, {"left_out": ["s"]}, ["volume.left_out: s", "a, b, c"]),
         ({}, {"left_out": "all"}, ["volume.left_out: all", "each, or a list"]),
         ({}, {"training": TRAINING | {"crop": 50}}, ["volume.training.crop: 50", "a multiple of 16"]),
+        ({}, {"training": TRAINING | {"crop": 16}}, ["volume.training.crop: 16", "at least 32"]),
         ({}, {"target": None}, ["volume.target: null", "set volume.target: domains"]),
     ],
     ids=[
         *("no depth", "one depth twice", "no number", "flip", "no scale", "one sequenced", "one section"),
-        *("left out without spots", "left out", "crop", "no target"),
+        *("left out without spots", "left out", "crop", "small crop", "no target"),
     ],
 )
 def test_a_volume_that_cannot_be_is_refused_before_anything_runs(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from spadework.figures.style import finish
-from spadework.figures.volume import Content
+from spadework.figures.volume_content import Content
 from spadework.volume.pairs import Volumes
 from spadework.volume.training import Samples
 
@@ -30,7 +30,7 @@ def samples_figure(volumes: Volumes, samples: Samples) -> Figure:
     axes[0].imshow(_grey_or_rgb(samples.inputs), cmap="gray", interpolation="nearest")
     axes[0].set_title("input")
     target = samples.target if volumes.classes else samples.target[..., 0]
-    label = "domain" if volumes.planes and volumes.classes else volumes.outputs[0]
+    label = volumes.outputs[0] if volumes.values else "domain" if volumes.planes else "label"
     truth = Content(target, volumes.classes, label)
     _show(axes[1], truth, target, "measured")
     for ax, epoch, predicted in zip(axes[2:], samples.epochs, samples.predicted, strict=True):
@@ -42,7 +42,7 @@ def samples_figure(volumes: Volumes, samples: Samples) -> Figure:
         ax.spines[:].set_visible(True)
         ax.spines[:].set_color("0.8")
     truth.explain(figure, axes)
-    figure.suptitle("What the network makes of a plane of the volumes it learns from", ha="left", x=0.01)
+    figure.suptitle("What the network makes of a plane as it learns", ha="left", x=0.01)
     return figure
 
 

@@ -14,7 +14,8 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from spadework.figures.style import shortened
-from spadework.figures.volume import Content, evenly, extent_um, frame
+from spadework.figures.volume import evenly, extent_um, frame
+from spadework.figures.volume_content import Content
 from spadework.volume.stack import Stack
 
 _HALO = [Stroke(linewidth=3, foreground="white"), Normal()]

@@ -116,7 +116,7 @@ def _locate_file(sample: Sample) -> SectionFiles:
         path,
         found=f"a file called {path.name}",
         expected="an .h5ad, a 10x matrix (.h5) beside its spatial folder, or a legacy ST counts table (.tsv)",
-        remedy="give the folder Space Ranger wrote (`outs`)",
+        remedy="give the folder Space Ranger wrote (`outs`); if it was only stained, set platform: stained",
     )
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 from spadework.errors import InputError
 
 LEVELS = 4
+# Sides in y and x are multiples of this.
+MULTIPLE = 2**LEVELS
 # Less than that in y and x leaves the bottom of an isotropic network a single voxel.
 SMALLEST = 48
 Shape = tuple[int, int, int]
@@ -62,7 +64,7 @@ class Architecture:
     @property
     def step(self) -> Shape:
         """Sides of volumes are multiples of this, in z, y and x."""
-        return math.prod(self.strides_z), 2**LEVELS, 2**LEVELS
+        return math.prod(self.strides_z), MULTIPLE, MULTIPLE
 
     def kernel(self, level: int) -> Shape:
         """Size of the kernels of a level: 4 where the stride is 2; in z, 3 where it is 1."""

@@ -13,6 +13,9 @@ from scipy.spatial.transform import Rotation
 from spadework.volume.architecture import Shape
 from spadework.volume.pairs import NOT_MEASURED, VolumePair
 
+# A turned voxel stays about what it is.
+_NEARLY_CUBIC = 1.5
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -23,12 +26,13 @@ class Augmentation:
     flip
         Mirror along each axis.
     rotate
-        Turn by any angle: about z, and where voxels are as deep as wide, about any axis.
+        Turn by any angle: about z, and where voxels are as deep as wide, about any axis. Stacks of sections, about z.
     gamma
-        Input ** γ, γ from 1 - ``gamma`` to 1 + ``gamma``, the range of the input being kept.
+        Input ** γ, γ from 1 - ``gamma`` to 1 + ``gamma``, the range of each channel being kept. What is 0 stays 0:
+        scans are, where there is nothing.
     elastic
-        Standard deviation of the displacements on a 3 x 3 x 3 grid over the crop, voxels; within the planes, unless
-        voxels are as deep as wide.
+        Standard deviation of the displacements on a 3 x 3 x 3 grid over the crop, voxels; within the planes where it
+        is turned about z only.
     """
 
     flip: bool = True
@@ -38,11 +42,16 @@ class Augmentation:
 
 
 def random_crop(
-    rng: np.random.Generator, pair: VolumePair, shape: Shape, augmentation: Augmentation
+    rng: np.random.Generator, pair: VolumePair, shape: Shape, augmentation: Augmentation, *, planar: bool
 ) -> tuple[NDArray[np.float32], NDArray]:
     """Cut a crop around a measured voxel, and change it.
 
     Beyond its borders, a volume goes on as its last voxels are, and nothing is measured.
+
+    Parameters
+    ----------
+    planar
+        Leave every voxel in its plane: for stacks, whose planes are sections.
 
     Returns
     -------
@@ -55,7 +64,7 @@ def random_crop(
     # inside the volume where it is large enough, in its middle where it is not
     start = np.where(room > 0, np.clip(at - np.array(shape) // 2, 0, np.maximum(room, 0)), room // 2)
     if a.rotate or a.elastic:
-        inputs, target = _resampled(rng, pair, start, shape, a)
+        inputs, target = _resampled(rng, pair, start, shape, a, planar)
     else:
         inputs, target = cut(pair, start, shape)
     if a.flip:
@@ -87,11 +96,16 @@ def _measured_voxel(rng: np.random.Generator, pair: VolumePair) -> NDArray[np.in
 
 
 def _resampled(
-    rng: np.random.Generator, pair: VolumePair, start: NDArray[np.integer], shape: Shape, a: Augmentation
+    rng: np.random.Generator,
+    pair: VolumePair,
+    start: NDArray[np.integer],
+    shape: Shape,
+    a: Augmentation,
+    planar: bool,
 ) -> tuple[NDArray[np.float32], NDArray]:
     middle = (np.array(shape) - 1) / 2
     grid = np.stack(np.meshgrid(*(np.arange(n) - m for n, m in zip(shape, middle, strict=True)), indexing="ij"))
-    cubic = max(pair.spacing) / min(pair.spacing) < 1.5
+    cubic = not planar and max(pair.spacing) / min(pair.spacing) < _NEARLY_CUBIC
     if a.elastic:
         bent = _displacement(rng, shape, a.elastic)
         bent[0] *= cubic
@@ -128,7 +142,7 @@ def _cubic(size: int) -> NDArray[np.float64]:
 
 
 def _brightened(inputs: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
-    low, high = float(inputs.min()), float(inputs.max())
-    if high <= low:
-        return inputs
-    return ((inputs - low) / (high - low)) ** np.float32(gamma) * (high - low) + low
+    there = inputs != 0
+    low, high = (reduce(inputs, axis=(0, 1, 2)) for reduce in (np.min, np.max))
+    span = np.where(high > low, high - low, 1)
+    return np.where(there, ((inputs - low) / span) ** np.float32(gamma) * span + low, inputs)

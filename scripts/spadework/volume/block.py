@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spadework.volume.architecture import MULTIPLE, SMALLEST
 from spadework.volume.bending import bend, bounds, median_displacement
 from spadework.volume.placement import Placement, warp
 from spadework.volume.registration import Registered, compare_in_block, register
@@ -17,8 +18,6 @@ from spadework.volume.stack import Stack
 from spadework.volume.stains import normalise_stain, stain_statistics
 
 MARGIN_VOXELS = 4
-MULTIPLE, SMALLEST = 16, 48  # what the network takes
-
 SPOT_COLUMNS = ["sample", "barcode", "x_um", "y_um", "z_um", "spot_um"]
 
 
@@ -59,7 +58,7 @@ def build_block(
     """Register sections and lay them out as planes of a volume.
 
     The frame is that of the section in the middle, shifted so that the volume just holds all tissue and a margin of
-    four voxels; its sides are multiples of 16 and at least 48.
+    four voxels; its sides are those that a network takes.
 
     Parameters
     ----------

@@ -11,21 +11,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from skimage.color import rgb2lab
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from spadework.labels import UNLABELLED
 from spadework.prototypes.evaluation import nearest_neighbours
+from spadework.volume.packing import spread_of, with_given
 from spadework.volume.pairs import Volumes
 from spadework.volume.rasterise import at_spots, measured_spots, over_discs, spot_voxels
 from spadework.volume.stack import Stack
 
 log = logging.getLogger("spadework")
 
-NETWORK, NEIGHBOUR, PLACE, COLOUR = "Vox2Vox", "neighbouring section", "k-NN on place", "k-NN on colour"
+NETWORK, NEIGHBOUR, AROUND, COLOUR = "Vox2Vox", "neighbouring section", "mean of other sections", "k-NN on colour"
 LARGEST, MEAN = "largest domain", "mean"
-_AROUND = 2.0  # spot diameters: colour is looked at in the array cell of a spot
+_DISC = 2.0  # spot diameters: colour is looked at in the array cell of a spot
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ def predict_spots(
     * the network that has not seen the section's spots: the mean of its prediction over the voxels of a spot;
     * the neighbouring section: the nearest spot of the nearest section (in depth) that has spots; of two sections
       equally near, of both together;
-    * k-NN on place: the spots of all other sections nearest in x and y, weighted by the inverse of their distance. It
-      knows nothing of the stain, and evens out the noise of single spots, as a network does;
+    * the mean of other sections: a Gaussian mean of what was measured there around the place. It knows nothing of the
+      stain, and is what a network starts from that is given what was measured on other sections;
     * k-NN on colour: the most similar spots of all other sections, by mean and standard deviation of Lab in a disc
       of two spot diameters (votes weighted by the size of the domains);
     * the largest domain of the other sections, or the mean of their latents.
@@ -72,7 +73,7 @@ def predict_spots(
     predictions
         Section left out -> (z, y, x, k): class probabilities or values of the network that has not seen its spots.
     neighbours
-        Of k-NN, on place and on colour.
+        Of k-NN on colour.
 
     Raises
     ------
@@ -102,11 +103,12 @@ def predict_spots(
         if not len(own) or not len(others):
             raise ValueError(f"{len(own)} measured spots in {section} and {len(others)} in other sections")
         network = at_spots(volume, stack, known.iloc[own])
+        around = at_spots(_given(volumes, section), stack, known.iloc[own])
         from_stain = _by_colour(colour[others], truth[others], colour[own], neighbours)
         said = {
             NETWORK: network.argmax(axis=1) if volumes.classes else network,
             NEIGHBOUR: truth[others][_nearest(known, own, others)],
-            PLACE: _by_place(known, truth, own, others, neighbours),
+            AROUND: around.argmax(axis=1) if volumes.classes else around,
             COLOUR: from_stain,
         }
         if volumes.classes:
@@ -126,7 +128,7 @@ def predict_spots(
 
 def colour_features(stack: Stack, spots: pd.DataFrame) -> NDArray[np.float64]:
     """Return mean and standard deviation of Lab in a disc of two diameters around each spot, (n, 6)."""
-    under = spot_voxels(stack, spots, _AROUND)
+    under = spot_voxels(stack, spots, _DISC)
     columns = np.flatnonzero(under.getnnz(axis=0))
     lab = rgb2lab(stack.stain.reshape(-1, 3)[columns])
     moments = over_discs(np.concatenate([lab, lab**2], axis=-1), under[:, columns])
@@ -141,12 +143,12 @@ def _by_colour(train: NDArray[np.floating], truth: NDArray, test: NDArray[np.flo
     return model.fit(train, truth).predict(test)
 
 
-def _by_place(
-    spots: pd.DataFrame, truth: NDArray, own: NDArray[np.integer], others: NDArray[np.integer], k: int
-) -> NDArray:
-    xy = spots[["x_um", "y_um"]].to_numpy(float)
-    kind = KNeighborsClassifier if truth.ndim == 1 else KNeighborsRegressor
-    return kind(min(k, len(others)), weights="distance").fit(xy[others], truth[others]).predict(xy[own])
+def _given(volumes: Volumes, section: str) -> NDArray[np.float32]:
+    """Return what other sections say of one: (z, y, x, outputs), right in the plane of the section only."""
+    pair = volumes.pairs[0]
+    plane = volumes.planes.index(section)
+    looked_at = with_given(pair.inputs, pair.target, plane, len(volumes.classes), spread_of(pair))
+    return looked_at[..., pair.inputs.shape[-1] : -1]
 
 
 def _nearest(spots: pd.DataFrame, own: NDArray[np.integer], others: NDArray[np.integer]) -> NDArray[np.integer]:

@@ -55,11 +55,4 @@ def write_viewers_files(
         contents = {"measured": target, "predicted": np.where(stack.tissue[..., None], prediction, np.nan)}
         write_volume(zarr, stack, {"tissue": tissue}, contents, volumes.values, name)
     nifti.mkdir(parents=True, exist_ok=True)
-    write_block(
-        nifti,
-        stain=stack.stain,
-        volumes=contents,
-        voxel_um=stack.voxel_um,
-        z_um=stack.z_um,
-        names=names,
-    )
+    write_block(nifti, stack, contents, names)

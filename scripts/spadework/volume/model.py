@@ -68,7 +68,9 @@ class Vox2Vox:
 
         shape = inputs.shape[:3]
         lacking = [max(0, window - n) for window, n in zip(self.window, shape, strict=True)]
-        padded = np.pad(inputs, [*((0, n) for n in lacking), (0, 0)], mode="edge")
+        # as training crops are, in the middle
+        before = [n - n // 2 for n in lacking]
+        padded = np.pad(inputs, [*zip(before, (n // 2 for n in lacking), strict=True), (0, 0)], mode="edge")
         weight = _tent(self.window)[..., None]
         total = np.zeros((*padded.shape[:3], self.architecture.outputs), np.float32)
         weights = np.zeros((*padded.shape[:3], 1), np.float32)
@@ -77,9 +79,8 @@ class Vox2Vox:
                 here = tuple(slice(s, s + w) for s, w in zip(start, self.window, strict=True))
                 total[here] += weight * np.asarray(self.generator.predict_on_batch(padded[here][None]))[0]
                 weights[here] += weight
-        z, y, x = shape
         total /= weights
-        return total[:z, :y, :x]
+        return total[tuple(slice(first, first + n) for first, n in zip(before, shape, strict=True))]
 
     def translate(self, pair: VolumePair, n_classes: int) -> NDArray[np.float32]:
         """Translate a volume; in a stack, every plane from its image and what was measured in the others.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -16,14 +18,21 @@ from numpy.typing import NDArray
 
 from spadework.errors import InputError
 from spadework.job import whole_file
-from spadework.volume.pair_table import PairRow, read_pair_table
-from spadework.volume.pairs import NOT_MEASURED, SETS, Set, VolumePair, Volumes
+from spadework.volume.architecture import MULTIPLE, SMALLEST
+from spadework.volume.pair_table import SETS, PairRow, read_pair_table
+from spadework.volume.pairs import NOT_MEASURED, VolumePair, Volumes
+from spadework.volume.rasterise import plane_spacing
+from spadework.volume.stack import Stack
 
 log = logging.getLogger("spadework")
 
-_STEP, _SMALLEST = 16, 48  # sides that every network takes
 _CANONICAL = axcodes2ornt(("R", "A", "S"))
 _PER_MM = {"mm": 1.0, "unknown": 1.0, "micron": 1e-3, "meter": 1e3}
+# Of files that are none, and of those that end too early or were changed on their way.
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, zlib.error),
+    *(nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError),
+)
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 
 
@@ -33,7 +42,7 @@ def read_pairs(table: str | Path) -> Volumes:
     Volumes are brought to the closest canonical orientation (right, anterior, superior; axes z, y, x), cropped to
     what is not zero in any modality or in the target, scaled to mean 0 and standard deviation 1 over the non-zero
     voxels of each modality (Cirillo, Abramian & Eklund 2020, arXiv:2003.13653; zero, which is no tissue, stays zero),
-    and padded with zeros to sides that are multiples of 16 and at least 48. Padding is not measured.
+    and padded with zeros to sides that every network takes. Padding is not measured.
 
     Parameters
     ----------
@@ -96,11 +105,13 @@ def _read_row(row: PairRow) -> tuple[NDArray[np.float32], NDArray[np.int64], tup
             )
     modalities = []
     for path, image in zip(row.inputs, images[:-1], strict=True):
-        data = np.asarray(image.dataobj, np.float32)
+        with _reading(row.name, path):
+            data = np.asarray(image.dataobj, np.float32)
         data = data[..., None] if data.ndim == 3 else data
         _check_values(row.name, path, data)
         modalities.append(_canonical(data, target.affine))
-    labels = np.asarray(target.dataobj)
+    with _reading(row.name, row.target):
+        labels = np.asarray(target.dataobj)
     labels = labels[..., 0] if labels.ndim == 4 and labels.shape[3] == 1 else labels
     if labels.ndim != 3 or not np.array_equal(labels, np.round(labels)):
         raise InputError(
@@ -140,17 +151,9 @@ def _read_row(row: PairRow) -> tuple[NDArray[np.float32], NDArray[np.int64], tup
 
 def _load(name: str, path: Path) -> Any:  # noqa: ANN401  (nibabel is untyped)
     """Open an image of three or four dimensions whose voxels have a size."""
-    try:
+    with _reading(name, path):
         image: Any = nib.load(path)
         raw = _raw_zooms(path, image)
-    except (OSError, nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError) as error:
-        raise InputError(
-            name,
-            path,
-            found=f"an unreadable file ({error})",
-            expected="a NIfTI file",
-            remedy="write it again, or convert it, for example with dcm2niix",
-        ) from error
     if image.ndim not in (3, 4):
         raise InputError(
             name,
@@ -168,6 +171,21 @@ def _load(name: str, path: Path) -> Any:  # noqa: ANN401  (nibabel is untyped)
             remedy="set it, for example with nibabel or fslchpixdim; without it, planes have no distance",
         )
     return image
+
+
+@contextmanager
+def _reading(name: str, path: Path) -> Iterator[None]:
+    """Name the file that cannot be read; voxels are only read when they are asked for."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise InputError(
+            name,
+            path,
+            found=f"an unreadable file ({error})",
+            expected="a NIfTI file, whole",
+            remedy="copy or download it again, or convert it, for example with dcm2niix",
+        ) from error
 
 
 def _raw_zooms(path: Path, image: Any) -> NDArray[np.float64]:  # noqa: ANN401
@@ -225,7 +243,7 @@ def _ready(
         crop.append((int(kept[0]), int(kept[-1]) + 1))
     part = tuple(slice(*limits) for limits in crop)
     sides = [stop - start for start, stop in crop]
-    wanted = [max(-(-side // _STEP) * _STEP, _SMALLEST) for side in sides]
+    wanted = [max(-(-side // MULTIPLE) * MULTIPLE, SMALLEST) for side in sides]
     pad = [((w - s) // 2, w - s - (w - s) // 2) for w, s in zip(wanted, sides, strict=True)]
     scaled = np.zeros_like(images[part])
     for k in range(images.shape[-1]):
@@ -238,7 +256,7 @@ def _ready(
         np.pad(scaled, [*pad, (0, 0)]),
         np.pad(index, pad, constant_values=NOT_MEASURED),
         spacing,
-        cast(Set, row.set),  # checked as the table is read
+        row.set,
         {**grid, "crop": crop, "pad": pad},
     )
 
@@ -272,48 +290,39 @@ def write_prediction(
     _save(image, path)
 
 
-def block_affine(voxel_um: float, spacing_um: float) -> NDArray[np.float64]:
-    """Return the affine, in mm, of a block's volume with axes x, y, z.
+def block_affine(stack: Stack) -> NDArray[np.float64]:
+    """Return the affine, in mm, of a block's volume with axes x, y, z; the first plane is as deep as its section.
 
     Pixel coordinates are taken as left, posterior, superior, as DICOM and ITK do, so that viewers show x to the right
     and y downwards. A tissue block has no such directions.
     """
-    affine = np.diag([-voxel_um, -voxel_um, spacing_um, 1e3]) / 1e3
-    affine[:3, 3] = np.array([-voxel_um / 2, -voxel_um / 2, 0]) / 1e3
+    voxel = stack.voxel_um
+    affine = np.diag([-voxel, -voxel, plane_spacing(stack), 1e3]) / 1e3
+    affine[:3, 3] = np.array([-voxel / 2, -voxel / 2, stack.z_um[0]]) / 1e3
     return affine
 
 
-def write_block(
-    folder: Path,
-    *,
-    stain: NDArray[np.uint8],
-    volumes: Mapping[str, NDArray],
-    voxel_um: float,
-    z_um: NDArray[np.floating],
-    names: pd.DataFrame | None,
-) -> None:
+def write_block(folder: Path, stack: Stack, volumes: Mapping[str, NDArray], names: pd.DataFrame | None) -> None:
     """Write a block as NIfTI files: ``stain.nii.gz`` (RGB) and one file per further volume.
 
-    NIfTI knows one distance between planes, here the median; that of every plane is in ``planes.json``.
+    NIfTI knows one distance between planes, here the median; the depth of every plane is in ``planes.json``.
 
     Parameters
     ----------
-    stain
-        (z, y, x, 3).
     volumes
         Name -> (z, y, x) integer labels, 0 for none, or (z, y, x, k) float32.
     names
         ``value``, ``name``, ``colour`` of the labels, for ``labels.csv``; None where there are none.
     """
-    spacing = float(np.median(np.diff(z_um))) if len(z_um) > 1 else voxel_um
-    affine = block_affine(voxel_um, spacing)
-    rgb = np.ascontiguousarray(np.swapaxes(stain, 0, 2)).view(_RGB)[..., 0]
+    affine = block_affine(stack)
+    rgb = np.ascontiguousarray(np.swapaxes(stack.stain, 0, 2)).view(_RGB)[..., 0]
     _save_mm(rgb, affine, folder / "stain.nii.gz")
     for name, volume in volumes.items():
         labels = volume.ndim == 3
         data = np.swapaxes(volume, 0, 2).astype(np.int16 if labels else np.float32)
         _save_mm(data, affine, folder / f"{name}.nii.gz", intent="label" if labels else "none")
-    planes = {"z_um": [float(z) for z in z_um], "spacing_um": spacing, "voxel_um": voxel_um}
+    z_um = [float(z) for z in stack.z_um]
+    planes = {"z_um": z_um, "spacing_um": plane_spacing(stack), "voxel_um": stack.voxel_um}
     with whole_file(folder / "planes.json") as path:
         path.write_text(json.dumps(planes, indent=1) + "\n", encoding="utf-8")
     if names is not None:

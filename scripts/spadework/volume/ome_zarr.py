@@ -67,7 +67,7 @@ def write_volume(
     """
     allow_unused()  # dask, which the library is made of
     from ome_zarr.format import FormatV04
-    from ome_zarr.writer import write_label_metadata, write_multiscale, write_multiscale_labels
+    from ome_zarr.writer import write_multiscale, write_multiscale_labels
 
     fmt = FormatV04()
     root = zarr.open_group(str(path), mode="w", zarr_format=2)
@@ -94,6 +94,7 @@ def write_volume(
         image(root.create_group(called), volume.astype(np.float32), channels, f"{name}, {called}")
     for called, one in labels.items():
         levels = _halved(one.volume, labels=True)
+        numbered = list(enumerate(zip(one.names, one.colours, strict=True), 1))
         write_multiscale_labels(
             levels,
             root,
@@ -102,17 +103,11 @@ def write_volume(
             axes=axes[1:],
             coordinate_transformations=_placed(levels, scale, stack),
             storage_options={"chunks": (1, _CHUNK, _CHUNK)},
-        )
-        numbered = list(enumerate(zip(one.names, one.colours, strict=True), 1))
-        write_label_metadata(
-            root["labels"],
-            called,
-            fmt=fmt,
-            colors=[
-                {"label-value": k, "rgba": [*(round(255 * v) for v in to_rgb(c)), 255]} for k, (_, c) in numbered
-            ],
-            properties=[{"label-value": k, "name": n} for k, (n, _) in numbered],
-            source={"image": "../../"},
+            label_metadata={
+                "colors": [{"label-value": k, "rgba": _rgba(colour)} for k, (_, colour) in numbered],
+                "properties": [{"label-value": k, "name": own} for k, (own, _) in numbered],
+                "source": {"image": "../../"},
+            },
         )
     root.attrs["spadework"] = {
         "block": name,
@@ -155,6 +150,10 @@ def _placed(levels: Sequence[NDArray], scale: tuple[float, float, float], stack:
             ]
         )
     return placed
+
+
+def _rgba(colour: str) -> list[int]:
+    return [*(round(255 * v) for v in to_rgb(colour)), 255]
 
 
 def _channels(names: Sequence[str], low: float, high: float) -> list[dict[str, Any]]:

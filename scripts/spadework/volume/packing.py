@@ -47,14 +47,15 @@ def with_given(
 ) -> NDArray[np.float32]:
     """Add to the inputs, as further channels, what was measured in all planes of a stack but one.
 
-    It is spread, as the next section was measured at other places: a Gaussian mean around each voxel. The
-    last channel says how much that is, 0 to 1.
+    It is spread, as the next section was measured at other places: a Gaussian mean around each voxel. The last
+    channel says how much went into it, as a share of where most did. Distances in z are those of the planes' numbers.
     """
     given = hide(target, np.arange(len(target)) == plane)
     blurred = ndimage.gaussian_filter(pack(given, n_classes), (*spread, 0), mode="constant")
     amount = blurred[..., -1:]
-    means = np.divide(blurred[..., :-1], amount, out=np.zeros_like(blurred[..., :-1]), where=amount > _NOTHING)
-    return np.concatenate([inputs, means, amount], axis=-1)
+    there = amount > _NOTHING
+    means = np.divide(blurred[..., :-1], amount, out=np.zeros_like(blurred[..., :-1]), where=there)
+    return np.concatenate([inputs, means, amount / max(amount.max(), _NOTHING)], axis=-1)
 
 
 def one_hidden(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 
-from spadework.volume.pairs import SETS, VolumePair, Volumes
+from spadework.volume.pair_table import SETS
+from spadework.volume.pairs import VolumePair, Volumes
 
 NETWORK, LARGEST, THRESHOLD = "Vox2Vox", "commonest label", "blur and threshold"
 ALL, SUMMARY = "all", "mean"

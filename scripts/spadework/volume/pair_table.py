@@ -7,11 +7,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast, get_args
 
 from spadework.errors import InputError
 
 _COLUMNS = ("name", "input", "target", "set")
-_SETS = ("train", "validation", "test")
+Set = Literal["train", "validation", "test"]
+SETS: tuple[Set, ...] = get_args(Set)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SUFFIXES = (".nii", ".nii.gz")
 
@@ -35,7 +37,7 @@ class PairRow:
     name: str
     inputs: tuple[Path, ...]
     target: Path
-    set: str
+    set: Set
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -115,9 +117,9 @@ def _row(row: dict[str, str], table: Path) -> PairRow:
             expected="letters, digits, dots, dashes and underscores: it becomes the name of a file",
             remedy="rename the pair",
         )
-    if row["set"] not in _SETS:
+    if row["set"] not in SETS:
         raise InputError(
-            name, table, found=f"set {row['set']!r}", expected=" or ".join(_SETS), remedy="correct the column set"
+            name, table, found=f"set {row['set']!r}", expected=" or ".join(SETS), remedy="correct the column set"
         )
     if not inputs or not row["target"]:
         raise InputError(
@@ -127,7 +129,7 @@ def _row(row: dict[str, str], table: Path) -> PairRow:
             expected="files in the columns input and target",
             remedy="fill in the cell, or leave the row out",
         )
-    pair = PairRow(name, inputs, Path(row["target"]).expanduser(), row["set"])
+    pair = PairRow(name, inputs, Path(row["target"]).expanduser(), cast(Set, row["set"]))
     for file in pair.files:
         if not file.is_file():
             raise InputError(

@@ -6,16 +6,15 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from spadework.volume.architecture import Shape
+from spadework.volume.pair_table import Set
 
-Set = Literal["train", "validation", "test"]
-SETS: tuple[Set, ...] = ("train", "validation", "test")
 NOT_MEASURED = -1
 
 

@@ -168,7 +168,9 @@ def check_volume(samples: Mapping[str, Sample], config: Mapping[str, Any]) -> No
     found = blocks(samples, config)
     problems = [] if found else [_no_block(volume["target"], bool(samples))]
     for block, names in found.items():
-        problems += filter(None, [_unplaced(block, names, samples) or _unlearnable(block, names, samples, config)])
+        problems += filter(
+            None, [_unplaced(block, names, samples, config["samples"]) or _unlearnable(block, names, samples, config)]
+        )
     problems += _unknown_left_out(found, samples, config)
     most = config["expression"]["n_pcs"]
     if volume["target"] == "latents" and volume["n_latents"] > most:
@@ -197,12 +199,12 @@ def _no_block(target: str, sections: bool) -> InputError:
     )
 
 
-def _unplaced(block: str, names: list[str], samples: Mapping[str, Sample]) -> InputError | None:
+def _unplaced(block: str, names: list[str], samples: Mapping[str, Sample], sheet: str) -> InputError | None:
     """Say what keeps the sections of a block from being put in order."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", block):
         return InputError(
             "sample sheet",
-            None,
+            sheet,
             found=f"the block {block!r}",
             expected="letters, digits, '_', '-' or '.': it names a folder",
             remedy="rename the block",
@@ -210,7 +212,7 @@ def _unplaced(block: str, names: list[str], samples: Mapping[str, Sample]) -> In
     if ALL in names:
         return InputError(
             ALL,
-            None,
+            sheet,
             found=f"a section of that name in block {block}",
             expected="another name: that of the network of all sections",
             remedy="rename the sample",
@@ -218,9 +220,9 @@ def _unplaced(block: str, names: list[str], samples: Mapping[str, Sample]) -> In
     nowhere = [name for name in names if samples[name].z_um is None]
     if nowhere:
         return InputError(
-            nowhere[0],
-            None,
-            found=f"a section of block {block} without a depth",
+            ", ".join(nowhere),
+            sheet,
+            found=f"block {block}, but no depth",
             expected="its depth in the block, µm: 0, 16, 32, ...",
             remedy="fill in `z_um`, or empty `block`",
         )
@@ -240,11 +242,11 @@ def _unlearnable(
     block: str, names: list[str], samples: Mapping[str, Sample], config: Mapping[str, Any]
 ) -> InputError | None:
     """Say what keeps a block from being learnt from, or what it cannot be scored for."""
-    with_spots = sequenced(names, samples)
+    sheet, with_spots = config["samples"], sequenced(names, samples)
     if len(names) < 2:
         return InputError(
             names[0],
-            None,
+            sheet,
             found=f"the only section of block {block}",
             expected="at least two sections: a volume is made of several",
             remedy="add the rows of the others, or empty `block`",
@@ -252,16 +254,25 @@ def _unlearnable(
     if not with_spots:
         return InputError(
             names[0],
-            None,
+            sheet,
             found=f"a block, {block}, of which no section was sequenced",
             expected="a section with spots, to learn from",
             remedy=f"add its row, or correct `platform` ({STAINED}: the image alone)",
+        )
+    labelled = [name for name in with_spots if samples[name].clusters]
+    if config["volume"]["target"] == "domains" and labelled and len(labelled) < len(with_spots):
+        return InputError(
+            ", ".join(name for name in with_spots if name not in labelled),
+            sheet,
+            found=f"no clusters, where other sections of block {block} have some ({', '.join(labelled)})",
+            expected="clusters that mean the same in all sections of the block, or in none",
+            remedy="fill in `clusters`, or empty it for all: spots of the block are then clustered together",
         )
     tested = left_out(names, samples, config)
     if tested and len(with_spots) < 2:
         return InputError(
             with_spots[0],
-            None,
+            sheet,
             found=f"the only section of block {block} that was sequenced, which volume.left_out leaves out",
             expected="another one to learn from while this one is left out",
             remedy="set volume.left_out: [] for a volume without scores: nothing will say then how good it is",

@@ -112,6 +112,8 @@ class _Plane:
         density = warp(picture.density * picture.tissue, picture.um_per_px, stay, shape, um)
         share = warp(picture.tissue.astype(np.float32), picture.um_per_px, stay, shape, um)
         rows, columns = np.nonzero(share > 0.5)
+        if not rows.size:  # a crumb is less than half of every pixel it is in
+            raise _no_tissue(picture.name)
         _, vectors = np.linalg.eigh(np.cov(np.stack([rows, columns])) if len(rows) > 1 else np.eye(2))
         longest = vectors[:, -1]  # (y, x)
         return cls(
@@ -346,13 +348,17 @@ def _check_block(pictures: Sequence[Picture]) -> None:
             )
     for picture in pictures:
         if not picture.tissue.any():
-            raise InputError(
-                picture.name,
-                None,
-                found="no tissue in its image",
-                expected="stained tissue, darker than the glass",
-                remedy="look at the image of this section, and take it out of its block if it is empty",
-            )
+            raise _no_tissue(picture.name)
+
+
+def _no_tissue(name: str) -> InputError:
+    return InputError(
+        name,
+        None,
+        found="no tissue in its image, or next to none",
+        expected="stained tissue, darker than the glass",
+        remedy="look at the image of this section, and take it out of its block if it is empty",
+    )
 
 
 def _check_match(found: Match, moving: Picture, fixed: Picture, min_overlap: float) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from spadework.volume.evaluation import COLOUR, NEIGHBOUR, NETWORK, PLACE, Predicted
+from spadework.volume.evaluation import AROUND, COLOUR, NEIGHBOUR, NETWORK, Predicted
 
 ALL, SUMMARY = "all", "mean"
 DICE, BALANCED, ACCURACY, PEARSON, R2 = "dice", "balanced_accuracy", "accuracy", "pearson_r", "r2"
@@ -17,7 +17,7 @@ _BLOCK_UM = 1000.0  # edge of the squares of tissue that are resampled
 _DRAWS = 1000
 _WITHOUT_NETWORK = {
     NEIGHBOUR: "copying the neighbouring section",
-    PLACE: "averaging the nearest spots of the other sections",
+    AROUND: "the mean of what the other sections show around each place",
     COLOUR: "k-NN on colour",
 }
 # Of one method: by score and class (None for the summary), its value in every resample; NaN where not defined.
@@ -205,7 +205,7 @@ def _interval(values: NDArray[np.float64], n: int, lowest: float) -> tuple[float
     return estimate, max(estimate - reach, lowest), min(estimate + reach, highest)
 
 
-def verdict(table: pd.DataFrame, z_um: Sequence[float]) -> str:
+def verdict(table: pd.DataFrame, z_um: Sequence[float], *, given: bool) -> str:
     """Say in words whether the network is worth having.
 
     It is better, or worse, than what needs no network where the interval of the difference lies on one side of zero;
@@ -217,6 +217,8 @@ def verdict(table: pd.DataFrame, z_um: Sequence[float]) -> str:
         Of :func:`score_table`.
     z_um
         Depths of the sections of the block that have spots, µm.
+    given
+        The networks were given what was measured on the other sections.
     """
     rows = table[(table["section"] == ALL) & (table["class_or_latent"] == SUMMARY)]
     values = (rows["score"] == PEARSON).any()
@@ -227,8 +229,19 @@ def verdict(table: pd.DataFrame, z_um: Sequence[float]) -> str:
     said = [
         f"{tested} of {_count(len(z_um), 'section')} with spots, of 1 block, {'was' if one else 'were'} left out"
         f"{'' if one else ' in turn'} and predicted by {'a network' if one else 'networks'} that had "
-        f"not seen {'its' if one else 'their'} spots: {what} {_number(own)} at {_count(own['n_spots'], 'spot')}."
+        f"not seen {'its' if one else 'their'} spots"
+        + (
+            " and started from the mean of what the other sections show around each place"
+            if given and len(z_um) > 2
+            else ""
+        )
+        + f": {what} {_number(own)} at {_count(own['n_spots'], 'spot')}."
     ]
+    if given and len(z_um) == 2:
+        said.append(
+            "With two sections with spots there are no others to start from: these networks saw the stain alone. "
+            "That of the volume starts from both, and is not what was scored."
+        )
     others = main.loc[list(_WITHOUT_NETWORK)]
     said += [_compared(row, _WITHOUT_NETWORK[str(method)]) for method, row in others.iterrows()]
     if own["n_regions"] < 2:

@@ -111,19 +111,21 @@ class Trained:
 
 
 def window(architecture: Architecture, crop: int, shapes: Sequence[Shape]) -> Shape:
-    """Return the sides of training crops: what was asked for, or the whole of the largest volume if that is less.
+    """Return the sides of training crops: what was asked for, or as much as fits into the largest volume.
 
     Raises
     ------
     InputError
         If the network cannot work on crops of that size.
     """
-    z, y, x = (max(sides) for sides in zip(*shapes, strict=True))
-    whole = architecture.fitting((z, y, x))
-    depth = whole[0] if architecture.step[0] == 1 else min(whole[0], crop)
-    sides = depth, min(whole[1], crop), min(whole[2], crop)
-    architecture.check(sides, "config")
-    return sides
+    largest = [max(sides) for sides in zip(*shapes, strict=True)]
+    asked = (crop if architecture.step[0] > 1 else largest[0], crop, crop)
+    z, y, x = (
+        min(n, side) // step * step or min(n, side)
+        for n, side, step in zip(largest, asked, architecture.step, strict=True)
+    )
+    architecture.check((z, y, x), "config")
+    return z, y, x
 
 
 class Adversaries:
@@ -247,7 +249,7 @@ def train(
         plane = _Plane(held or pairs, crop, architecture, n_classes)
         loss = LOSSES[recipe.voxel_loss]
         for epoch in range(run.resume(), recipe.epochs):
-            steps = _train_epoch(adversaries, pairs, crop, n_classes, epoch, seed)
+            steps = _train_epoch(adversaries, volumes, crop, epoch, seed)
             now = model(adversaries.generator.get_weights()) if held else None
             run.end_epoch(epoch, steps, _validate(now, held, loss, n_classes) if now else None)
             if epoch + 1 in _sampled(recipe):
@@ -262,15 +264,16 @@ def train(
 
 
 def _train_epoch(
-    adversaries: Adversaries, pairs: list[VolumePair], crop: Shape, n_classes: int, epoch: int, seed: int
+    adversaries: Adversaries, volumes: Volumes, crop: Shape, epoch: int, seed: int
 ) -> list[dict[str, float]]:
     """Train for an epoch and return what every step said."""
     recipe, said = adversaries.recipe, []
+    pairs, n_classes, planar = volumes.of("train"), len(volumes.classes), bool(volumes.planes)
 
     def batch(step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         rng = np.random.default_rng([seed, epoch, step])
         drawn = [pairs[int(rng.integers(len(pairs)))] for _ in range(recipe.batch_size)]
-        crops = [random_crop(rng, pair, crop, recipe.augmentation) for pair in drawn]
+        crops = [random_crop(rng, pair, crop, recipe.augmentation, planar=planar) for pair in drawn]
         if adversaries.architecture.given:
             made = [
                 one_hidden(rng, *crop, n_classes, spread_of(pair)) for crop, pair in zip(crops, drawn, strict=True)
@@ -303,8 +306,10 @@ def _validate(model: Vox2Vox, held: list[VolumePair], loss: Callable, n_classes:
 
 
 def _sampled(recipe: Recipe) -> set[int]:
-    """Epochs after which a sample is kept, the first and the last among them."""
-    return {round(e) for e in np.geomspace(1, recipe.epochs, recipe.n_samples)} if recipe.n_samples else set()
+    """Epochs after which a sample is kept, the last among them."""
+    if not recipe.n_samples:
+        return set()
+    return {round(e) for e in np.geomspace(1, recipe.epochs, recipe.n_samples)} | {recipe.epochs}
 
 
 class _Plane:
@@ -405,6 +410,7 @@ def _fingerprint(volumes: Volumes, architecture: Architecture, recipe: Recipe, *
     settings = json.dumps([asdict(architecture), asdict(recipe), *others], sort_keys=True)
     digest = hashlib.sha256(settings.encode())
     for pair in volumes.pairs:
+        digest.update(json.dumps([pair.set, pair.spacing, pair.origin], sort_keys=True).encode())
         for array in (pair.inputs, pair.target):
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
