@@ -235,8 +235,6 @@ rule export_volume:
         stack="results/blocks/{block}/stack.h5",
         volumes="results/blocks/{block}/volumes.h5",
         prediction=f"results/blocks/{{block}}/{plan.ALL}/prediction.h5",
-        spots="results/blocks/{block}/spots.csv",
-        domains="results/blocks/{block}/domains.csv",
     output:
         zarr=directory("results/blocks/{block}/volume.ome.zarr"),
         nifti=directory("results/blocks/{block}/nifti"),

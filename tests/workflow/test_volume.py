@@ -196,7 +196,7 @@ def test_only_what_a_change_concerns_runs_again(run: Run, overlay: dict, again: 
 @pytest.mark.parametrize(
     ("cells", "settings", "phrases"),
     [
-        ({"a": {"z_um": ""}}, {}, ["a section of block B1 without a depth", "fill in `z_um`"]),
+        ({"a": {"z_um": ""}}, {}, ["a: samples.tsv", "block B1, but no depth", "fill in `z_um`"]),
         ({"a": {"z_um": "16"}}, {}, ["z_um 16 in block B1, as", "4 sections at 4 depths"]),
         ({"a": {"z_um": "deep"}}, {}, ["a: samples.tsv", "z_um 'deep'", "a number"]),
         ({"a": {"flip": "maybe"}}, {}, ["flip 'maybe'", "yes or no"]),
