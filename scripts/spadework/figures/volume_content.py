@@ -61,7 +61,7 @@ class Content:
         part: Any = axes[0].get_figure(root=False)
         bar = part.colorbar(scale, ax=list(axes), shrink=0.5, extend="both", aspect=25, pad=0.02)
         bar.outline.set_visible(False)
-        bar.set_label(f"{self.label} (standard deviations over the block)", fontsize=8)
+        bar.set_label(f"{self.label} (standard deviations)", fontsize=8)
 
 
 def predicted_content(
