@@ -58,7 +58,7 @@ def replication(group: str) -> str:
 
 
 if __name__ == "__main__":
-    sheet = pd.read_csv(sys.argv[1], sep="\t")
+    sheet = pd.read_csv(sys.argv[1], sep="\t", comment="#")
     for name in sheet["sample"]:
         print(check(name))
     for name, members in sheet.groupby("group"):
