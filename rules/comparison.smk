@@ -50,7 +50,7 @@ rule compare_methods:
         steps="results/{sample}/{encoder}/comparison/steps.csv",
         latents="results/{sample}/{encoder}/comparison/latents.csv",
         genes="results/{sample}/{encoder}/comparison/genes.csv.gz",
-        figure="results/{sample}/{encoder}/comparison/comparison.png",
+        figure=multiext("results/{sample}/{encoder}/comparison/comparison", ".png", ".svg", ".pdf"),
     log:
         "logs/{sample}/{encoder}/compare_methods.log",
     benchmark:

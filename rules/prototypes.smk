@@ -130,9 +130,12 @@ rule score_prototypes:
         accuracy=shown("results/{model}/prototypes/accuracy.csv", "prototypes_table", "Prototypes", model="{model}"),
         verdict=shown("results/{model}/prototypes/verdict.txt", "prototypes_verdict", "Prototypes", model="{model}"),
         table="results/{model}/prototypes/prototypes.csv",
-        history=shown(
-            "results/{model}/prototypes/figures/history.png", "prototypes_history", "Prototypes", model="{model}"
-        ),
+        history=[
+            shown(
+                "results/{model}/prototypes/figures/history.png", "prototypes_history", "Prototypes", model="{model}"
+            ),
+            *multiext("results/{model}/prototypes/figures/history", ".svg", ".pdf"),
+        ],
         pages=shown(
             directory("results/{model}/prototypes/figures/prototypes"),
             "prototypes_pages",
@@ -141,9 +144,12 @@ rule score_prototypes:
             model="{model}",
             result="prototypes, {page}",
         ),
-        figure=shown(
-            "results/{model}/prototypes/figures/accuracy.png", "prototypes_accuracy", "Prototypes", model="{model}"
-        ),
+        figure=[
+            shown(
+                "results/{model}/prototypes/figures/accuracy.png", "prototypes_accuracy", "Prototypes", model="{model}"
+            ),
+            *multiext("results/{model}/prototypes/figures/accuracy", ".svg", ".pdf"),
+        ],
     log:
         "logs/{model}/prototypes/score_prototypes.log",
     benchmark:

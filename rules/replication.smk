@@ -51,13 +51,16 @@ rule replicate_sections:
     output:
         pairs="results/cohort/{group}/{encoder}/replication.csv",
         pooled="results/cohort/{group}/{encoder}/pooled.csv.gz",
-        figure=shown(
-            "results/cohort/{group}/{encoder}/replication.png",
-            "replication",
-            "Replication",
-            group="{group}",
-            encoder="{encoder}",
-        ),
+        figure=[
+            shown(
+                "results/cohort/{group}/{encoder}/replication.png",
+                "replication",
+                "Replication",
+                group="{group}",
+                encoder="{encoder}",
+            ),
+            *multiext("results/cohort/{group}/{encoder}/replication", ".svg", ".pdf"),
+        ],
     log:
         "logs/cohort/{group}/{encoder}/replicate_sections.log",
     benchmark:

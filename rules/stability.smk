@@ -49,7 +49,7 @@ rule measure_stability:
         genes="results/{sample}/{encoder}/stability/genes.csv.gz",
         latents="results/{sample}/{encoder}/stability/latents.csv",
         summary="results/{sample}/{encoder}/stability/summary.csv",
-        figure="results/{sample}/{encoder}/stability/stability.png",
+        figure=multiext("results/{sample}/{encoder}/stability/stability", ".png", ".svg", ".pdf"),
     log:
         "logs/{sample}/{encoder}/measure_stability.log",
     benchmark:

@@ -72,7 +72,10 @@ rule score_unet:
         history="results/unet/history.csv",
     output:
         scores=shown("results/unet/scores.csv", "unet_scores", "U-Net", result="scores"),
-        history=shown("results/unet/figures/history.png", "unet_history", "U-Net", result="training"),
+        history=[
+            shown("results/unet/figures/history.png", "unet_history", "U-Net", result="training"),
+            *multiext("results/unet/figures/history", ".svg", ".pdf"),
+        ],
         examples=shown("results/unet/figures/examples.png", "unet_examples", "U-Net", result="examples"),
     log:
         "logs/unet/score_unet.log",

@@ -203,9 +203,15 @@ rule score_volume:
         scores=shown("results/blocks/{block}/scores.csv", "volume_scores", "Volume", block="{block}"),
         verdict=shown("results/blocks/{block}/verdict.txt", "volume_verdict", "Volume", block="{block}"),
         spots="results/blocks/{block}/predicted_spots.csv",
-        figure=shown("results/blocks/{block}/figures/scores.png", "volume_scores", "Volume", block="{block}"),
+        figure=[
+            shown("results/blocks/{block}/figures/scores.png", "volume_scores", "Volume", block="{block}"),
+            *multiext("results/blocks/{block}/figures/scores", ".svg", ".pdf"),
+        ],
         sections=shown("results/blocks/{block}/figures/sections.png", "volume_sections", "Volume", block="{block}"),
-        history=shown("results/blocks/{block}/figures/history.png", "volume_history", "Volume", block="{block}"),
+        history=[
+            shown("results/blocks/{block}/figures/history.png", "volume_history", "Volume", block="{block}"),
+            *multiext("results/blocks/{block}/figures/history", ".svg", ".pdf"),
+        ],
     log:
         "logs/blocks/{block}/score_volume.log",
     benchmark:
@@ -266,8 +272,14 @@ rule score_pairs:
     output:
         scores=shown(f"results/{plan.PAIRS}/scores.csv", "vox2vox_scores", "Vox2Vox", result="scores"),
         predictions=directory(f"results/{plan.PAIRS}/predictions"),
-        figure=shown(f"results/{plan.PAIRS}/figures/scores.png", "vox2vox_scores", "Vox2Vox", result="scores, drawn"),
-        history=shown(f"results/{plan.PAIRS}/figures/history.png", "volume_history", "Vox2Vox", result="training"),
+        figure=[
+            shown(f"results/{plan.PAIRS}/figures/scores.png", "vox2vox_scores", "Vox2Vox", result="scores, drawn"),
+            *multiext(f"results/{plan.PAIRS}/figures/scores", ".svg", ".pdf"),
+        ],
+        history=[
+            shown(f"results/{plan.PAIRS}/figures/history.png", "volume_history", "Vox2Vox", result="training"),
+            *multiext(f"results/{plan.PAIRS}/figures/history", ".svg", ".pdf"),
+        ],
     log:
         f"logs/{plan.PAIRS}/score_pairs.log",
     benchmark:

@@ -25,7 +25,7 @@ with logged(snakemake.log[0]):
     for check in report.checks:
         print(f"{check.status:5}{check.name}: {check.found}" + (f" -> {check.remedy}" if check.remedy else ""))
     spot = tuple(section.uns["spade"]["lattice"]["spot_um"] / um for um in scaled.um_per_px)
-    with resolution(150):  # not figures.dpi, which must not re-run what comes after
+    with resolution(300):  # not figures.dpi, which must not re-run what comes after
         figure = overlay(report, scaled.image, scaled.to_px(section.obsm["spatial"]), spot)
         finish(figure, p.failed if report.status == "stop" else out.overlay)
     if report.status == "stop":

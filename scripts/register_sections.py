@@ -18,6 +18,6 @@ with logged(snakemake.log[0]):
     write_stack(block.stack, out.stack)
     write_csv(block.spots, out.spots)
     write_csv(block.table, out.table)
-    with resolution(150):  # not figures.dpi, which must not re-run what comes after
+    with resolution(300):  # not figures.dpi, which must not re-run what comes after
         figure, note = registration_figure(block, f"{snakemake.wildcards.block}: sections brought into one frame")
         finish(figure, out.figure, note)

@@ -24,7 +24,7 @@ with logged(snakemake.log[0]):
     p, out = snakemake.params, snakemake.output
     check_gpu_offer(p.device, snakemake.resources.get("gpu", 0), "volume.device")
     volumes = without(read_volumes(snakemake.input[0]), p.left_out)
-    with resolution(150):  # not figures.dpi, which must not train anew
+    with resolution(300):  # not figures.dpi, which must not train anew
         trained = train(
             volumes,
             architecture_for(volumes, **p.network),

@@ -146,7 +146,7 @@ def _module_files(name: str) -> set[Path]:
 
 
 def code_id(script: str) -> str:
-    """Fingerprint all that a script imports from the package, directly or not.
+    """Fingerprint all that a script imports from the package, directly or not, and what lies in ``assets`` beside it.
 
     Snakemake sees a changed script but not a changed module behind it; as a parameter of a rule, this makes an
     edit re-run exactly what depends on it. This module is left out: no result depends on it.
@@ -169,7 +169,8 @@ def code_id(script: str) -> str:
             seen.add(path)
             todo |= _imports_of(path)
     digest = hashlib.sha256()
-    for path in sorted(seen - {PACKAGE / "job.py"}):
+    assets = {path for folder in {p.parent for p in seen} for path in folder.glob("assets/**/*") if path.is_file()}
+    for path in sorted(seen - {PACKAGE / "job.py"} | assets):
         digest.update(path.relative_to(PACKAGE).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -29,7 +29,7 @@ from spadework.wording import (
     was_or_were,
 )
 
-_PLATFORMS = {
+PLATFORMS = {
     "visium": "10x Visium",
     "visium_hd": "10x Visium HD",
     "visium_hd_cells": "10x Visium HD (segmented cells)",
@@ -85,7 +85,7 @@ def methods(manifest: Mapping[str, Any]) -> str:
 
 def _data(run: Mapping[str, Any], cite: Citations) -> str:
     sections, e, workflow = run["sections"], run["configuration"]["expression"], run["workflow"]
-    kinds = Counter(_PLATFORMS.get(section["platform"], section["platform"]) for section in sections.values())
+    kinds = Counter(PLATFORMS.get(section["platform"], section["platform"]) for section in sections.values())
     what = enumerated(f"{n} {kind}" if len(kinds) > 1 else kind for kind, n in kinds.items())
     failed = sum(section["left_out"].get("failed_qc", 0) for section in sections.values())
     filters = [counted(e["min_counts"], "count"), counted(e["min_genes"], "detected gene")]
@@ -343,7 +343,7 @@ def _sections_table(run: Mapping[str, Any]) -> list[str]:
     for name, s in run["sections"].items():
         patch = s["patch"]
         edge = f"{patch['width_um']:g} µm, {patch['width_px']} px of {patch['image']}"
-        kind = _PLATFORMS.get(s["platform"], s["platform"])
+        kind = PLATFORMS.get(s["platform"], s["platform"])
         cells = (name, kind, f"{s['spots']:,}", f"{s['genes']:,}", span(set(s["genes_tested"].values())), edge)
         lines.append(f"| {' | '.join(cells)} | {s['preflight']} |")
     return lines

@@ -7,6 +7,7 @@ import difflib
 import io
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -350,7 +351,7 @@ def _number(sample: str, sheet: Path, column: str, value: str) -> float | None:
     return number
 
 
-def groups(samples: dict[str, Sample]) -> dict[str, list[str]]:
+def groups(samples: Mapping[str, Sample]) -> dict[str, list[str]]:
     """List the sections of each group that has more than one, in the order of the sheet."""
     members: dict[str, list[str]] = {}
     for name, sample in samples.items():

@@ -21,6 +21,7 @@ from spadework.files import OPENSLIDE_SUFFIXES, TIFF_SUFFIXES
 from spadework.job import file_digest
 from spadework.keys import NUCLEI
 from spadework.readers.locate import locate
+from spadework.report.plan import reports
 from spadework.samples import Sample, groups
 from spadework.volume import plan
 
@@ -89,7 +90,7 @@ def final_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[st
     outputs += plan.volume_files(samples, config)
     for group in groups(samples):
         outputs += [f"results/cohort/{group}/{e}/{name}" for e in config["encoder"]["names"] for name in _PER_GROUP]
-    return outputs
+    return outputs + reports(samples)
 
 
 def prototype_outputs(samples: dict[str, Sample], config: dict[str, Any]) -> list[str]:
@@ -254,7 +255,7 @@ def benchmark_patterns(
     shared = {latent_unit(sample, config) for sample in samples.values()} - {""}
     cohorts = sorted(shared | {f"cohort/{group}" for group in groups(samples)})
     units = [f"{unit}/{encoder}" for unit in [*samples, *cohorts] for encoder in encoders]
-    used = [f"{folder}/*.tsv" for folder in [*samples, *units]]
+    used = [f"{folder}/*.tsv" for folder in [*samples, *cohorts, *units]]
     used += [f"{cohort}/{encoder}/{sample}/*.tsv" for cohort in cohorts for encoder in encoders for sample in samples]
     used += [f"{unit}/prototypes/{r}.tsv" for unit in prototype_units(samples, config) for r in _PROTOTYPE_RULES]
     used += [f"{sample}/prototypes/{r}.tsv" for sample in samples for r in _EXPLAINING_RULES]

@@ -30,6 +30,9 @@ def tour(folder: Path) -> str:
     if not tables:
         raise FileNotFoundError(f"no results in {folder}")
     lines = [f"Results of {folder.name}:"]
+    page = folder / "report.html"
+    if page.exists():
+        lines += [f"  {page}    open this in a browser: {page.absolute().as_uri()}", ""]
     for table in tables:
         encoder = table.parent
         lines += [

@@ -69,7 +69,7 @@ def test_without_null_latents_there_is_a_page_that_says_why(tmp_path):
 
 def test_the_composition_page_colours_what_is_found_and_names_it_once(composition, tmp_path):
     page = composition_page(composition, 0.05, "s")
-    assert titles(page)[0] == "3 of 300 genes follow the image beyond it (FDR < 0.05)"
+    assert titles(page)[0] == "3 of 300 genes follow the image\nbeyond composition (FDR < 0.05)"
     share = (composition["cv_gain"] > 0).mean()
     assert titles(page)[1] == f"tissue not fitted on: better with the image for {share:.0%} of genes"
     named = [text.get_text() for text in page.axes[0].texts]

@@ -164,7 +164,7 @@ def test_the_view_shows_the_sections_from_the_first_down(tmp_path, target: str, 
 def test_scores(tmp_path, target: str):
     _, predicted, _, names = made(target)
     table = score_table(predicted, names, seed=0)
-    said = checked(scores_figure(table, "block: scores", target[:-1]), tmp_path / "scores.png")
+    said = checked(scores_figure(table, "block: scores", target[:-1]), tmp_path / "scores.png", "a note")
     for name in ("one", "two", "three", "all", NETWORK, *names):
         assert name in said.split("\n")
 

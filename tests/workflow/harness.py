@@ -22,6 +22,7 @@ OVERLAY: dict[str, Any] = {
     "latents": {"n_latents": 3, "n_embed": 10},
     "calibration": {"n_fields": 4},
     "figures": {"dpi": 50, "top_genes": 1, "n_extreme": 2},
+    "report": {"image_px": 800, "n_genes": 20},
 }
 Rows = Iterable[Mapping[str, object]]
 

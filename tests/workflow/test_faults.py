@@ -172,6 +172,7 @@ def all_scripts() -> set[str]:
         "assess_association",
         "collect_section",
         "draw_section",
+        "write_report",
     }
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import h5py
@@ -29,7 +30,7 @@ N_LATENTS = OVERLAY["latents"]["n_latents"]
 N_SPOTS = 257
 TWO_ENCODERS = {"encoder": {"names": list(ENCODERS)}}
 # Rules with a job per sample, and with one per sample and encoder.
-PER_SAMPLE = {"read_section", "cluster_expression", "cut_patches", "collect_section"}
+PER_SAMPLE = {"read_section", "cluster_expression", "cut_patches", "collect_section", "write_report"}
 PER_ENCODER = {
     "encode_patches",
     "embed_latents",
@@ -67,9 +68,41 @@ def test_a_run_succeeds_and_makes_every_file(full: Run) -> None:
     figures += [f"{kind}_{k}" for kind in ("latent", "patches") for k in range(1, N_LATENTS + 1)]
     files = ["association.parquet", "association.csv.gz", "latents.csv", *(f"figures/{f}.png" for f in figures)]
     files += ["calibration.csv", "beyond_composition.csv.gz", "cluster_comparison.csv"]
-    wanted = [f"{SAMPLE}.h5ad", "preflight/overlay.png", *(f"{e}/{file}" for e in ENCODERS for file in files)]
+    wanted = [
+        f"{SAMPLE}.h5ad",
+        "report.html",
+        "preflight/overlay.png",
+        *(f"{e}/{file}" for e in ENCODERS for file in files),
+    ]
     of_run = {"results/manifest.json", "results/methods.md"}
     assert {f"results/{SAMPLE}/{name}" for name in wanted} | of_run <= set(full.results)
+
+
+def test_the_page_of_a_section_carries_its_results(full: Run, final: ad.AnnData) -> None:
+    page = page_data(full.folder / f"results/{SAMPLE}/report.html")
+    assert page["title"] == SAMPLE
+    [section] = page["sections"]
+    assert section["barcodes"] == list(final.obs_names)
+    assert max(section["slide"]["width"], section["slide"]["height"]) == 639
+    assert [encoder["name"] for encoder in page["encoders"]] == list(ENCODERS)
+    for encoder in page["encoders"]:
+        table = pd.read_csv(full.folder / f"results/{SAMPLE}/{encoder['name']}/latents.csv")
+        assert [latent["moran_i"] for latent in encoder["latents"]] == pytest.approx(list(table["moran_i"]))
+    assert len(page["genes"]["kept"]) == OVERLAY["report"]["n_genes"]
+    calibration = [panel for panel in page["panels"] if panel["title"].startswith("Are the p-values")]
+    assert len(calibration) == len(ENCODERS)
+    assert all(panel["svg"].startswith("data:image/svg+xml") for panel in calibration)
+    methods = (full.folder / "results/methods.md").read_text()
+    [text] = [text["text"] for text in page["texts"] if text["title"] == "Methods"]
+    assert "One section (10x Visium) was analysed." in text
+    assert text.split("\n\n")[1] in methods
+
+
+def page_data(path: Path) -> dict[str, Any]:
+    """Read the data of a page, but for arrays and tiles."""
+    data = re.search(r'(?s)<script type="application/json" id="page">(.*?)</script>', path.read_text("utf-8"))
+    assert data is not None
+    return json.loads(data[1])
 
 
 def test_a_run_leaves_neither_temporary_nor_partial_files(full: Run) -> None:
@@ -204,8 +237,10 @@ def again(
     run = run_workflow(full.folder, rows, {**TWO_ENCODERS, **overlay}, "--dry-run", workflow=workflow)
     assert run.code == 0, run.output
     assert ("Nothing to be done" in run.output) == (run.jobs() == {})
-    assert ("write_manifest" in run.jobs()) == (run.jobs() != {})
-    return {rule: n for rule, n in run.jobs().items() if rule not in ("all", "total", "write_manifest")}
+    # Both say how results were made.
+    closing = ("write_manifest", "write_report")
+    assert all((rule in run.jobs()) == (run.jobs() != {}) for rule in closing)
+    return {rule: n for rule, n in run.jobs().items() if rule not in ("all", "total", *closing)}
 
 
 COLLECT = {"collect_section": 1, "draw_section": 2}
@@ -252,7 +287,7 @@ def test_clusters_added_later_re_run_no_network(full: Run, outs: Path, simulated
 
 def test_a_changed_image_re_runs_everything(full: Run, outs: Path) -> None:
     jobs = again(full, [row(outs)], {})
-    assert set(jobs) == PER_SAMPLE | PER_ENCODER
+    assert set(jobs) == (PER_SAMPLE | PER_ENCODER) - {"write_report"}
 
 
 @pytest.fixture
@@ -298,7 +333,7 @@ def test_a_changed_input_re_runs_exactly_what_depends_on_it(simulated: Path, tmp
     def runs() -> set[str]:
         plan = run_workflow(done.folder, rows, {}, "--dry-run")
         assert plan.code == 0, plan.output
-        return set(plan.jobs()) - {"all", "total", "write_manifest"}
+        return set(plan.jobs()) - {"all", "total", "write_manifest", "write_report"}
 
     # Written again as they were, files below a megabyte are known by their checksum.
     labels.touch()
@@ -311,7 +346,7 @@ def test_a_changed_input_re_runs_exactly_what_depends_on_it(simulated: Path, tmp
     pixels = fullres(outs)
     pixels[0, 0] = 0
     tifffile.imwrite(outs / FULLRES, pixels, photometric="rgb")
-    assert runs() == PER_SAMPLE | PER_ENCODER
+    assert runs() == (PER_SAMPLE | PER_ENCODER) - {"write_report"}
 
 
 @pytest.fixture
@@ -417,7 +452,7 @@ def variants(simulated: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     rows.append(row(simulated / "outs", "three", group="mouse", held_out="yes"))
     targets = [f"results/{name}/dummy/features.h5ad" for name in (*FORMATS, "shuffled")]
     targets += ["results/one/dummy/latents.h5ad", "results/one/expression/expression.h5ad"]
-    targets += ["results/cohort/mouse/dummy/replication.csv"]
+    targets += ["results/cohort/mouse/report.html", "results/three/report.html"]
     return run_workflow(folder, rows, {"latents": {"scope": "group"}}, *targets, "--notemp")
 
 
@@ -464,6 +499,18 @@ def test_sections_of_a_group_replicate_each_other_and_one_can_be_held_out(varian
     assert (pooled["n_sections"] == 3).all()
     assert (pooled["n_same_sign"] == 3).all()
     assert (folder / "replication.png").stat().st_size > 10_000
+
+
+def test_the_page_of_a_group_has_one_scale_and_says_what_is_no_replication(variants: Run) -> None:
+    page = page_data(variants.folder / "results/cohort/mouse/report.html")
+    assert [section["name"] for section in page["sections"]] == ["one", "two", "three"]
+    columns = [{c["key"]: c for c in section["columns"]} for section in page["sections"]]
+    latents = [f"dummy/shared latent {k}" for k in range(1, N_LATENTS + 1)]
+    for key in (*latents, Keys.TOTAL_COUNTS):
+        assert columns[0][key]["limits"] == columns[1][key]["limits"] == columns[2][key]["limits"]
+    assert any("The same data under several names (two and three)" in warning for warning in page["warnings"])
+    own = page_data(variants.folder / "results/three/report.html")["encoders"][0]["latents"]
+    assert all("other sections confirm it" in latent["trust"]["sentence"] for latent in own)
 
 
 def test_the_image_side_is_repeated_under_perturbations(variants: Run) -> None:

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from spadework.columns import LEVEL
+from spadework.figures.style import TITLE
 
 _NAMES = {"published": "as published", "depth": "+ depth", "spatial": "+ depth\nand space", "mixed": "mixed\nmodel"}
+_LINEAR = 10  # genes that a linear axis can show
 _COLOURS = {"published": "#D55E00", "depth": "#E69F00", "spatial": "#0072B2", "mixed": "#56B4E9"}
 
 
@@ -24,16 +27,22 @@ def calibration_page(table: pd.DataFrame, fdr: float, heading: str) -> Figure:
     table
         As :func:`spadework.calibration.calibrate` makes it.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(6.7, 3), layout="constrained")
     tests = [test for test in _NAMES if (table["test"] == test).any()]
     _strips(axes[0], table, tests, "share_below_05")
-    axes[0].axhline(LEVEL, color="black", lw=0.8, ls="--")
+    axes[0].axhline(LEVEL, color="black", lw=0.5, ls="--")
     axes[0].set(title=f"genes with p < {LEVEL} (dashed: as it should be)", ylabel="share of genes", ylim=(0, None))
     _strips(axes[1], table, tests, "found")
-    axes[1].set_yscale("symlog", linthresh=1)
-    axes[1].yaxis.set_major_formatter("{x:g}")
-    axes[1].set(title=f"false discoveries at FDR {fdr:.0%}", ylabel="genes", ylim=(-0.3, None))
-    figure.suptitle(heading + "\n" + textwrap.fill(verdict(table, fdr), 120), fontsize=10)
+    most = max(float(table["found"].max()), 1.0) if len(table) else 1.0
+    if most > _LINEAR:
+        axes[1].set_yscale("symlog", linthresh=1)
+        axes[1].yaxis.set_major_formatter("{x:g}")
+        limits = (-0.3, 1.5 * most)
+    else:
+        axes[1].yaxis.set_major_locator(MaxNLocator(integer=True))
+        limits = (-0.06 * most, 1.06 * most)
+    axes[1].set(title=f"false discoveries at FDR {fdr:.0%}", ylabel="genes", ylim=limits)
+    figure.suptitle(heading + "\n" + textwrap.fill(verdict(table, fdr), 120), fontsize=TITLE)
     return figure
 
 
@@ -41,8 +50,8 @@ def _strips(ax: Axes, table: pd.DataFrame, tests: list[str], column: str) -> Non
     for x, test in enumerate(tests):
         values = np.sort(table.loc[table["test"] == test, column].to_numpy(float))
         # Spread evenly, so that equal values do not cover each other.
-        ax.scatter(x + np.linspace(-0.28, 0.28, len(values)), values, s=14, color=_COLOURS[test], linewidths=0)
-        ax.hlines(values.mean(), x - 0.34, x + 0.34, color=_COLOURS[test], lw=1.5)
+        ax.scatter(x + np.linspace(-0.28, 0.28, len(values)), values, s=6, color=_COLOURS[test], linewidths=0)
+        ax.hlines(values.mean(), x - 0.34, x + 0.34, color=_COLOURS[test], lw=1)
     ax.set_xticks(range(len(tests)), [_NAMES[test] for test in tests])
     ax.set_xlim(-0.6, max(len(tests), 1) - 0.4)
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from spadework.figures.style import category_colours
+from spadework.figures.style import DENSE, TINY, WIDTH, category_colours, gene_label
 from spadework.headline import Headline
 
 
@@ -24,20 +24,23 @@ def embeddings(coordinates: dict[str, NDArray[np.floating]], labels: dict[str, p
         Title -> (n,) categorical.
     """
     figure, axes = plt.subplots(
-        len(labels), len(coordinates), figsize=(4.6 * len(coordinates) + 1.2, 4 * len(labels)), layout="constrained",
-        squeeze=False,
+        len(labels), len(coordinates), figsize=(3.1 * len(coordinates) + 0.8, 2.65 * len(labels)),
+        layout="constrained", squeeze=False,
     )  # fmt: skip
     for row, (title, values) in zip(axes, labels.items(), strict=True):
         categories = list(values.cat.categories.astype(str))
         colours = category_colours(categories)
         for ax, (name, xy) in zip(row, coordinates.items(), strict=True):
-            size = float(np.clip(6000 / len(xy), 1, 22))
+            size = float(np.clip(2600 / len(xy), 0.5, 10))
             for category in categories:
                 members = (values.astype(str) == category).to_numpy()
-                ax.scatter(*xy[members].T, s=size, color=colours[category], label=category, linewidths=0)
+                ax.scatter(
+                    *xy[members].T, s=size, color=colours[category], label=category, linewidths=0,
+                    rasterized=len(xy) > DENSE,
+                )  # fmt: skip
             ax.set(title=f"{name}, {title}", xlabel=f"{name} 1", ylabel=f"{name} 2", xticks=[], yticks=[])
         row[-1].legend(
-            loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=max(1.0, 5 / np.sqrt(size)), fontsize=8,
+            loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=max(1.0, 3.3 / np.sqrt(size)),
             ncols=1 + len(categories) // 18,
         )  # fmt: skip
     figure.suptitle(heading)
@@ -63,7 +66,7 @@ def volcano(
     columns = min(3, len(latents))
     rows = -(-len(latents) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(4.2 * columns, 3.6 * rows), layout="constrained", squeeze=False
+        rows, columns, figsize=(WIDTH / 3 * columns, 2.15 * rows), layout="constrained", squeeze=False
     )
     for ax in axes.flat[len(latents) :]:
         ax.set_visible(False)
@@ -79,12 +82,16 @@ def _one_volcano(ax: Axes, rows: pd.DataFrame, by: Headline, latent: int, fdr: f
     hit = (rows[by.fdr] < fdr).to_numpy()
     up, down = hit & (x > 0), hit & (x < 0)
     for members, colour in ((~hit, "#BBBBBB"), (down, "#2166AC"), (up, "#B2182B")):
-        ax.scatter(x[members], y[members], s=5, color=colour, linewidths=0, rasterized=True)
-    ax.axvline(0, color="#888888", lw=0.6)
+        ax.scatter(x[members], y[members], s=2, color=colour, linewidths=0, rasterized=True)
+    ax.axvline(0, color="#888888", lw=0.4)
+    longest = 0
     for side, members in ((1, x > 0), (-1, x < 0)):
         best = np.flatnonzero(members)[np.argsort(-y[members], kind="stable")][:top_genes]
-        _name_points(ax, x[best], y[best], rows["gene"].to_numpy()[best], side)
-    reach = 1.75 * float(np.abs(x).max(initial=1e-3))  # room for the names
+        names = [gene_label(str(name)) for name in rows["gene"].to_numpy()[best]]
+        _name_points(ax, x[best], y[best], names, side)
+        longest = max([longest, *map(len, names)])
+    # Room for the names beyond the outermost gene: a letter takes a fortieth of the width.
+    reach = max(1.5, 1.1 / (1 - longest / 20)) * float(np.abs(x).max(initial=1e-3))
     ax.set_xlim(-reach, reach)
     ax.margins(y=0.08)
     ax.set_ylim(bottom=0)
@@ -95,10 +102,10 @@ def _one_volcano(ax: Axes, rows: pd.DataFrame, by: Headline, latent: int, fdr: f
     )
 
 
-def _name_points(ax: Axes, x: NDArray, y: NDArray, names: NDArray, side: int) -> None:
-    """Write names beside points, pushed apart so that none covers another."""
+def _name_points(ax: Axes, x: NDArray, y: NDArray, names: list[str], side: int) -> None:
+    """Write names in a column beside the outermost of the points, pushed apart so that none covers another."""
     span = max(float(ax.dataLim.height), 1e-9)
-    gap = 0.06 * span
+    gap = 0.07 * span
     heights = np.array(y, float)
     for i in range(1, len(heights)):  # down from the strongest ...
         heights[i] = min(heights[i], heights[i - 1] - gap)
@@ -106,10 +113,12 @@ def _name_points(ax: Axes, x: NDArray, y: NDArray, names: NDArray, side: int) ->
     for i in range(len(heights) - 1, -1, -1):  # ... and up again from the axis
         heights[i] = max(heights[i], floor)
         floor = heights[i] + gap
+    column = side * 1.05 * float(np.abs(x).max(initial=0))
+    line = {"arrowstyle": "-", "lw": 0.3, "color": "#666666", "shrinkA": 0, "shrinkB": 1}
     for xi, yi, at, name in zip(x, y, heights, names, strict=True):
         ax.annotate(
-            name, (xi, yi), (xi + side * 0.02, at), fontsize=7, ha="left" if side > 0 else "right", va="center",
-            arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#666666", "shrinkA": 0, "shrinkB": 1},
+            name, (xi, yi), (column, at), fontsize=TINY, ha="left" if side > 0 else "right", va="center",
+            arrowprops=line | {"relpos": (0.5 - 0.5 * side, 0.5)},
         )  # fmt: skip
 
 
@@ -121,14 +130,14 @@ def latent_summary(summary: pd.DataFrame, heading: str) -> Figure:
     summary
         One row per latent: ``variance_ratio``, ``moran_i``, ``r_log10_umi``, ``r_tissue_fraction``.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.6), layout="constrained")
     x = summary["latent"].to_numpy()
     ratio = 100 * summary["variance_ratio"].to_numpy()
     left.bar(x, ratio, color="#4C72B0")
-    left.plot(x, np.cumsum(ratio), "o-", color="#333333", ms=4, lw=1, label="cumulative")
+    left.plot(x, np.cumsum(ratio), "o-", color="#333333", ms=2.7, lw=0.7, label="cumulative")
     for xi, value in zip(x, ratio, strict=True):
-        above = 6 if xi == x[0] else 2  # the cumulative line starts on the first bar
-        left.annotate(f"{value:.1f}", (xi, value), (0, above), textcoords="offset points", ha="center", fontsize=7)
+        above = 4 if xi == x[0] else 1  # the cumulative line starts on the first bar
+        left.annotate(f"{value:.1f}", (xi, value), (0, above), textcoords="offset points", ha="center", fontsize=TINY)
     left.set(title="explained variance", xlabel="latent", ylabel="% of feature variance", xticks=x)
     left.set_ylim(0, min(105, np.cumsum(ratio)[-1] * 1.12))
     left.legend(loc="center right")
@@ -139,9 +148,9 @@ def latent_summary(summary: pd.DataFrame, heading: str) -> Figure:
     }
     for i, (column, (label, colour)) in enumerate(series.items()):
         right.bar(x + (i - 1) * 0.27, summary[column], width=0.25, color=colour, label=label)
-    right.axhline(0, color="black", lw=0.6)
+    right.axhline(0, color="black", lw=0.4)
     right.set(title="what each latent goes along with", xlabel="latent", xticks=x, ylim=(-1.05, 1.05))
-    right.legend(loc="lower right", fontsize=8)
+    right.legend(loc="lower right")
     figure.suptitle(heading)
     return figure
 
@@ -160,7 +169,7 @@ def contact_sheet(
     columns = min(n, 8)
     rows = -(-n // columns)
     gap = (edge // 8, edge // 32)
-    figure, axes = plt.subplots(2, 1, figsize=(1.45 * columns, 1.6 * 2 * rows + 0.8), layout="constrained")
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH / 8 * columns, 2 * rows + 0.5), layout="constrained")
     for ax, patches, values, title, colour in (
         (axes[0], low, low_values, "lowest", "#2166AC"),
         (axes[1], high, high_values, "highest", "#B2182B"),
@@ -170,9 +179,9 @@ def contact_sheet(
         for i, (patch, value) in enumerate(zip(patches, values, strict=True)):
             y, x = gap[0] + (i // columns) * (edge + gap[0]), (i % columns) * (edge + gap[1])
             sheet[y : y + edge, x : x + edge] = patch
-            ax.text(x + edge / 2, y - edge / 40, f"{value:.3g}", fontsize=7, ha="center", va="bottom")
+            ax.text(x + edge / 2, y - edge / 40, f"{value:.3g}", fontsize=TINY, ha="center", va="bottom")
         ax.imshow(sheet, interpolation="bilinear")
-        ax.set_title(title, color=colour, fontsize=10, loc="left", y=1)
+        ax.set_title(title, color=colour, loc="left", y=1)
         ax.axis("off")
     figure.suptitle(heading)
     return figure

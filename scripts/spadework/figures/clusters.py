@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from spadework.figures.style import CATEGORICAL
+from spadework.figures.style import CATEGORICAL, SMALL
 
 EXPRESSION, IMAGE, SPACE = CATEGORICAL[:3]
 
@@ -24,8 +24,8 @@ def cluster_comparison(table: pd.DataFrame, heading: str) -> Figure:
     """
     n = len(table)
     figure, (left, middle, right) = plt.subplots(
-        1, 3, figsize=(0.8 * n + 9.5, 0.55 * n + 1.9), sharey=True,
-        layout=ConstrainedLayoutEngine(w_pad=0.1), gridspec_kw={"width_ratios": [0.8 * n, 3.8, 3.8]},
+        1, 3, figsize=(0.45 * n + 5, 0.37 * n + 1.3), sharey=True,
+        layout=ConstrainedLayoutEngine(w_pad=0.07), gridspec_kw={"width_ratios": [0.45 * n, 1.9, 1.9]},
     )  # fmt: skip
     _likeness(left, table)
     _silhouettes(middle, table)
@@ -45,7 +45,7 @@ def _likeness(ax: Axes, table: pd.DataFrame) -> None:
     ax.imshow(values, cmap="Greys", vmin=0, vmax=1, aspect="auto")
     for i, j in np.argwhere(~np.isnan(values)):
         shade = "white" if values[i, j] > 0.6 else "black"
-        ax.text(j, i, f"{values[i, j]:.2f}".replace("-", "−"), ha="center", va="center", fontsize=8, color=shade)
+        ax.text(j, i, f"{values[i, j]:.2f}".replace("-", "−"), ha="center", va="center", fontsize=SMALL, color=shade)
     ax.set_xticks(np.arange(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
     ax.tick_params(axis="x", length=0)
     ax.spines[:].set_visible(False)
@@ -59,7 +59,7 @@ def _silhouettes(ax: Axes, table: pd.DataFrame) -> None:
         (0.18, "silhouette_image", "image", IMAGE),
     ):
         ax.barh(y + shift, table[column], height=0.32, color=colour, label=label)
-    ax.axvline(0, color="black", lw=0.6)
+    ax.axvline(0, color="black", lw=0.4)
     ax.margins(x=0.1)
     ax.set_xlabel("mean silhouette")
     _title_over_legend(ax, "separation of the clusters in")
@@ -68,11 +68,11 @@ def _silhouettes(ax: Axes, table: pd.DataFrame) -> None:
 def _coherence(ax: Axes, table: pd.DataFrame) -> None:
     y = np.arange(len(table))
     ax.barh(y, table["coherence"], height=0.5, color=SPACE, label="measured")
-    ax.vlines(table["coherence_by_chance"], y - 0.33, y + 0.33, color="black", lw=1.5, label="by chance")
+    ax.vlines(table["coherence_by_chance"], y - 0.33, y + 0.33, color="black", lw=1, label="by chance")
     ax.set(xlim=(0, 1), xlabel="share of neighbours in the same cluster")
     _title_over_legend(ax, "spatial coherence")
 
 
 def _title_over_legend(ax: Axes, title: str) -> None:
-    ax.set_title(title, pad=20)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.1, ncols=2, fontsize=8)
+    ax.set_title(title, pad=14)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), borderaxespad=0.1, ncols=2)

@@ -17,12 +17,21 @@ from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 from PIL import Image
 
-from spadework.figures.style import DIVERGING, SEQUENTIAL, category_colours, two_sd_limits
+from spadework.figures.style import (
+    DIVERGING,
+    SEQUENTIAL,
+    SMALL,
+    TINY,
+    TITLE,
+    WIDTH,
+    category_colours,
+    two_sd_limits,
+)
 
 # How far the image is washed out towards white, so that the colours of the spots carry.
 _WASH = 0.35
 _MARGIN_UM = 150.0
-_HALO = [Stroke(linewidth=3, foreground="white"), Normal()]
+_HALO = [Stroke(linewidth=2, foreground="white"), Normal()]
 
 
 @dataclass(frozen=True)
@@ -109,7 +118,7 @@ def draw_tissue(ax: Axes, canvas: Canvas, wash: float = _WASH) -> None:
         [start, start],
         transform=ax.transAxes,
         color="black",
-        lw=2.5,
+        lw=1.7,
         solid_capstyle="butt",
         path_effects=_HALO,
     )
@@ -119,7 +128,7 @@ def draw_tissue(ax: Axes, canvas: Canvas, wash: float = _WASH) -> None:
         (0, 3),
         xycoords="axes fraction",
         textcoords="offset points",
-        fontsize=7,
+        fontsize=TINY,
         path_effects=_HALO,
     )
 
@@ -166,14 +175,22 @@ def value_map(
     extend = {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}[low, high]
     bar = ax.figure.colorbar(spots, ax=ax, shrink=0.75, pad=0.02, extend=extend, aspect=18)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=7)
-    bar.set_label(label, fontsize=8)
-    ax.set_title(title, fontsize=10 if len(title) < 36 else 8, y=1)
+    bar.ax.tick_params(labelsize=TINY)
+    bar.set_label(label, fontsize=SMALL)
+    ax.set_title(title, fontsize=TITLE if max(map(len, title.split("\n"))) < 36 else SMALL, y=1)
 
 
 def latent_map(ax: Axes, canvas: Canvas, latent: NDArray[np.floating], title: str) -> None:
     """Draw a latent, mean ± 2 SD, blue to red."""
-    value_map(ax, canvas, latent, limits=two_sd_limits(latent), colours=DIVERGING, title=title, label="mean ± 2 SD")
+    value_map(
+        ax,
+        canvas,
+        latent,
+        limits=two_sd_limits(latent),
+        colours=DIVERGING,
+        title=title,
+        label="latent (colours: mean ± 2 SD)",
+    )
 
 
 def gene_map(ax: Axes, canvas: Canvas, expression: NDArray[np.floating], title: str) -> None:
@@ -195,7 +212,7 @@ def category_map(ax: Axes, canvas: Canvas, labels: pd.Series, title: str) -> Non
         handles=handles,
         loc="center left",
         bbox_to_anchor=(1.0, 0.5),
-        fontsize=7,
+        fontsize=TINY,
         ncols=1 + len(handles) // 16,
     )
     ax.set_title(title, y=1)
@@ -203,7 +220,7 @@ def category_map(ax: Axes, canvas: Canvas, labels: pd.Series, title: str) -> Non
 
 def _grid(n: int, canvas: Canvas, columns: int, width: float) -> tuple[Figure, NDArray]:
     rows = -(-n // columns)
-    height = width / columns * canvas.aspect * 0.86 + 0.35
+    height = width / columns * canvas.aspect * 0.86 + 0.25
     figure, axes = plt.subplots(rows, columns, figsize=(width, rows * height), layout="constrained", squeeze=False)
     for ax in axes.flat[n:]:
         ax.set_visible(False)
@@ -214,8 +231,8 @@ def all_latents(canvas: Canvas, latents: NDArray[np.floating], ratio: NDArray[np
     """All latents of a section on one page."""
     n = latents.shape[1]
     columns = min(3, n)
-    figure, axes = _grid(n, canvas, columns, 12)
-    small = canvas.for_width(12 / columns * figure.dpi)
+    figure, axes = _grid(n, canvas, columns, WIDTH)
+    small = canvas.for_width(WIDTH / columns * figure.dpi)
     for j in range(n):
         latent_map(axes[j], small, latents[:, j], f"latent {j + 1} ({ratio[j]:.1%} of variance)")
     figure.suptitle(heading)
@@ -231,8 +248,8 @@ def latent_with_genes(
 ) -> Figure:
     """One latent, large, and its top genes beside it; ``genes`` are titles and values."""
     columns = -(-len(genes) // 2)
-    panel = 3.0
-    height = 2 * (panel * canvas.aspect * 0.86 + 0.4)
+    panel = WIDTH / 4
+    height = 2 * (panel * canvas.aspect * 0.86 + 0.37)
     figure = plt.figure(figsize=(panel * (2 + columns), height), layout="constrained")
     grid = figure.add_gridspec(2, 2 + columns)
     small = canvas.for_width(panel * figure.dpi)
@@ -245,8 +262,8 @@ def latent_with_genes(
 
 def clusters_over_tissue(canvas: Canvas, labels: dict[str, pd.Series], heading: str) -> Figure:
     """The H&E image and several clusterings (title -> categorical labels) side by side, two in a row."""
-    figure, axes = _grid(1 + len(labels), canvas, 2, 9)
-    canvas = canvas.for_width(9 / 2 * figure.dpi)
+    figure, axes = _grid(1 + len(labels), canvas, 2, 6)
+    canvas = canvas.for_width(6 / 2 * figure.dpi)
     draw_tissue(axes[0], canvas, wash=0)
     axes[0].set_title("H&E", y=1)
     for ax, (title, values) in zip(axes[1:], labels.items(), strict=False):

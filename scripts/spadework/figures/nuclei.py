@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from skimage.measure import find_contours, regionprops
 
 from spadework.figures.maps import Canvas, draw_tissue, section_canvas, value_map
-from spadework.figures.style import SEQUENTIAL, UNLABELLED
+from spadework.figures.style import SEQUENTIAL, TEXT, UNLABELLED, WIDTH
 from spadework.keys import Keys
 from spadework.nuclei.slide import LARGEST_UM
 from spadework.patches import ScaledImage
@@ -30,7 +30,7 @@ from spadework.patches import ScaledImage
 _OUTLINE = "#00F0C8"
 _CLUMP = "#FF7A00"
 _FRAME = "#FFD500"
-_EDGED = [Stroke(linewidth=2.5, foreground="black"), Normal()]
+_EDGED = [Stroke(linewidth=1.7, foreground="black"), Normal()]
 # Share of the spots with fewer nuclei -> title of its close-up.
 _PLACES = {1.0: "densest spot", 0.75: "upper quartile", 0.5: "median spot", 0.0: "sparsest spot"}
 _CLOSE_UP_UM = 120.0
@@ -67,29 +67,29 @@ def nuclei_over_tissue(
     lattice = section.uns[Keys.SPADE]["lattice"]
     canvas = section_canvas(section.uns[Keys.SPATIAL][sample], lattice, section.obsm[Keys.SPATIAL])
     edge = max(_CLOSE_UP_UM, _CLOSE_UP_SPOTS * canvas.spot_um)
-    figure = plt.figure(figsize=(13, 6.4), layout="constrained")
+    figure = plt.figure(figsize=(WIDTH, 3.6), layout="constrained")
     grid = figure.add_gridspec(2, 4)
     whole = figure.add_subplot(grid[:, :2])
-    draw_tissue(whole, canvas.for_width(6.5 * figure.dpi), wash=0)
+    draw_tissue(whole, canvas.for_width(WIDTH / 2 * figure.dpi), wash=0)
     left_out = ""
     if len(clumps):
         share = nuclei.attrs["left_out"]["too_large_share"]
         left_out = f"\nleft out: clumps wider than {LARGEST_UM:g} µm (orange), {share:.1%} of the area of both"
         place = clumps[["x", "y"]].to_numpy(float) * _um_per_px(lattice)
-        whole.scatter(place[:, 0], place[:, 1], s=0.2, c=_CLUMP, linewidths=0)
+        whole.scatter(place[:, 0], place[:, 1], s=0.1, c=_CLUMP, linewidths=0)
     whole.set_title(f"{len(nuclei):,} nuclei{left_out}", y=1)
     store: Any = zarr.open(tifffile.imread(labels, aszarr=True, series=0, level=0), mode="r")
     for k, (rank, i) in enumerate(_places(canvas, spots, scaled, edge)):
         corner = canvas.xy[i] - edge / 2
-        whole.add_patch(Rectangle(tuple(corner), edge, edge, fill=False, ec=_FRAME, lw=1.6))
+        whole.add_patch(Rectangle(tuple(corner), edge, edge, fill=False, ec=_FRAME, lw=1.1))
         letter: dict[str, Any] = {"ha": "right", "weight": "bold", "color": _FRAME, "path_effects": _EDGED}
-        whole.annotate("abcd"[k], tuple(corner), (-3, 0), textcoords="offset points", **letter)
+        whole.annotate("abcd"[k], tuple(corner), (-2, 0), textcoords="offset points", **letter)
         ax = figure.add_subplot(grid[k // 2, 2 + k % 2])
         _close_up(ax, canvas, i, scaled, store, nuclei.attrs["um_per_px"], edge)
         if len(clumps):
             _outline(ax, _clump_outlines(clumps, lattice, corner, corner + edge), _CLUMP)
         count = int(spots[Keys.NUCLEI_COUNT].iloc[i])
-        ax.set_title(f"{'abcd'[k]}  {_PLACES[rank]}: {_count(count)} centred in it", y=1, fontsize=9)
+        ax.set_title(f"{'abcd'[k]}  {_PLACES[rank]}: {_count(count)} centred in it", y=1, fontsize=TEXT)
     segmenter = nuclei.attrs["segmenter"]
     source = segmenter.get("origin", {}).get("source")
     by = {"unet": "a U-Net", "stardist": "StarDist"}.get(segmenter["engine"], segmenter["engine"])
@@ -132,7 +132,7 @@ def _close_up(
     (left, right), (top, bottom) = _pixels(low, high, label_um, store.shape[::-1])
     lines = outlines(np.asarray(store[top:bottom, left:right]))
     _outline(ax, [(line + np.array([left, top])) * label_um for line in lines], _OUTLINE)
-    style: dict[str, Any] = {"fill": False, "ec": "white", "lw": 1.2, "ls": (0, (4, 3)), "path_effects": _EDGED}
+    style: dict[str, Any] = {"fill": False, "ec": "white", "lw": 0.8, "ls": (0, (4, 3)), "path_effects": _EDGED}
     if canvas.square:
         half = canvas.spot_um / 2
         ax.add_patch(Rectangle(tuple(canvas.xy[i] - half), 2 * half, 2 * half, **style))
@@ -142,7 +142,7 @@ def _close_up(
 
 
 def _outline(ax: Axes, lines: list[NDArray[np.float64]], colour: str) -> None:
-    ax.add_collection(LineCollection(lines, colors=colour, linewidths=1.1))
+    ax.add_collection(LineCollection(lines, colors=colour, linewidths=0.7))
 
 
 def _clump_outlines(
@@ -200,8 +200,8 @@ def nuclei_per_spot(section: ad.AnnData, spots: pd.DataFrame, sample: str) -> Fi
     """Map density, size, elongation and darkness of the nuclei; spots without any are grey."""
     lattice = section.uns[Keys.SPADE]["lattice"]
     canvas = section_canvas(section.uns[Keys.SPATIAL][sample], lattice, section.obsm[Keys.SPATIAL])
-    width = 11.0
-    height = 2 * (width / 2 * canvas.aspect * 0.82 + 0.35) + 0.4
+    width = WIDTH
+    height = 2 * (width / 2 * canvas.aspect * 0.82 + 0.25) + 0.3
     figure, axes = plt.subplots(2, 2, figsize=(width, height), layout="constrained")
     canvas = canvas.for_width(width / 2 * figure.dpi)
     colours = mpl.colormaps[SEQUENTIAL].with_extremes(bad=UNLABELLED)

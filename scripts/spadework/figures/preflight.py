@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from spadework.figures import style as _style  # noqa: F401  (sets the look)
+from spadework.figures.style import TINY, WIDTH
 from spadework.images import SlideImage
 from spadework.preflight import Preflight
 
@@ -34,10 +34,10 @@ def overlay(
     """
     height, width = report.overview.shape[:2]
     shrink = np.array([width / image.width, height / image.height])
-    figure = plt.figure(figsize=(15, 6.6), layout="constrained")
+    figure = plt.figure(figsize=(WIDTH, 3.1), layout="constrained")
     whole, close, text = figure.subplots(1, 3, width_ratios=(1.1, 1, 0.9))
     whole.imshow(report.overview)
-    _spots(whole, points * shrink, np.asarray(spot_px) * shrink, 0.4)
+    _spots(whole, points * shrink, np.asarray(spot_px) * shrink, 0.3)
     whole.set(title="spots on tissue, true size", xticks=[], yticks=[])
     where = points[np.argsort(((points - np.median(points, axis=0)) ** 2).sum(axis=1))[0]]
     reach = np.maximum(np.asarray(spot_px) * _ZOOM_SPOTS / 2, 1)
@@ -45,9 +45,9 @@ def overlay(
     high = np.minimum(where + reach, (image.width, image.height)).astype(int)
     if (high > low).all():
         close.imshow(image.read(low[0], low[1], high[0], high[1]), extent=(low[0], high[0], high[1], low[1]))
-        _spots(close, points, np.asarray(spot_px), 1.0)
+        _spots(close, points, np.asarray(spot_px), 0.7)
         close.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), title="close-up (yellow frame)")
-        whole.add_patch(Rectangle(low * shrink, *((high - low) * shrink), fill=False, ec="#FFD500", lw=1.2))
+        whole.add_patch(Rectangle(low * shrink, *((high - low) * shrink), fill=False, ec="#FFD500", lw=0.8))
     close.set(xticks=[], yticks=[])
     for ax in (whole, close):
         ax.spines[:].set_visible(False)
@@ -61,7 +61,7 @@ def overlay(
         ):
             if line:
                 wrapped = _wrap(line, 62)
-                text.text(0, y, wrapped, va="top", fontsize=8.5, color=colour, transform=text.transAxes)
+                text.text(0, y, wrapped, va="top", fontsize=TINY, color=colour, transform=text.transAxes)
                 y -= 0.036 * (wrapped.count("\n") + 1) + 0.008
     figure.suptitle(f"{report.sample}: preflight {report.status.upper()} · {report.image['file']}")
     return figure

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from spadework.figures.maps import Canvas, category_map, draw_spots, draw_tissue, value_map
-from spadework.figures.style import CATEGORICAL, SEQUENTIAL, UNLABELLED, shortened
+from spadework.figures.style import CATEGORICAL, SEQUENTIAL, SMALL, TEXT, TINY, UNLABELLED, WIDTH, shortened
 from spadework.labels import categorical
 
 _GRAPHED = 25  # steps that the lines of the history are means of
@@ -33,7 +33,7 @@ def history_figure(history: pd.DataFrame, heading: str) -> Figure:
         ``stage``, ``cycle``, ``step``, ``cross_entropy``, ``cluster``, ``separation``, ``accuracy``, in the order of
         training; NaN where a stage has no such cost.
     """
-    figure, axes = plt.subplots(3, 1, figsize=(10, 6.5), layout="constrained", sharex=True, height_ratios=(3, 3, 2))
+    figure, axes = plt.subplots(3, 1, figsize=(6.7, 4.4), layout="constrained", sharex=True, height_ratios=(3, 3, 2))
     panels = {
         axes[0]: {"cross_entropy": ("cross entropy", CATEGORICAL[0])},
         axes[1]: {
@@ -56,35 +56,33 @@ def history_figure(history: pd.DataFrame, heading: str) -> Figure:
         for ax, lines in panels.items():
             ax.axvspan(first + 0.5, first + len(rows) + 0.5, color=_STAGES.get(stage, "#EBEBEB"), lw=0)
             for column, (_, colour) in lines.items():
-                ax.plot(x, rows[column], color=colour, lw=0.5, alpha=0.35)
+                ax.plot(x, rows[column], color=colour, lw=0.3, alpha=0.35)
                 smooth = rows[column].rolling(_GRAPHED, min_periods=1, center=True).mean()
-                ax.plot(x, smooth, color=colour, lw=1.4, marker=marker, ms=4)
+                ax.plot(x, smooth, color=colour, lw=0.9, marker=marker, ms=2.7)
     for ax in axes:
         for start, _ in starts:
-            ax.axvline(start, color="#666666", lw=0.6, ls=(0, (4, 3)))
+            ax.axvline(start, color="#666666", lw=0.4, ls=(0, (4, 3)))
         ax.margins(x=0)
     for start, cycle in starts:
         axes[0].annotate(
-            f"cycle {cycle}", (start, 1), (3, 3), xycoords=("data", "axes fraction"), textcoords="offset points",
-            fontsize=8, color="#444444",
+            f"cycle {cycle}", (start, 1), (2, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+            fontsize=SMALL, color="#444444",
         )  # fmt: skip
     axes[0].set(ylabel="cross entropy", ylim=(0, None))
     axes[1].set(ylabel="squared distance", ylim=(0, None))
-    axes[1].legend(
-        handles=[Line2D([], [], color=c, label=label) for label, c in panels[axes[1]].values()], fontsize=8
-    )
+    axes[1].legend(handles=[Line2D([], [], color=c, label=label) for label, c in panels[axes[1]].values()])
     axes[2].set(ylabel="accuracy", xlabel="step (all numbers are of patches that are trained on)", ylim=(0, 1.03))
     lengths = history.groupby(part)["stage"].agg(["first", "size"]).groupby("first")["size"].max()
     stages = [stage for stage in _STAGES if stage in lengths]
     handles: list[Artist] = [
-        Patch(facecolor=_STAGES[stage], edgecolor="#999999", lw=0.5, label=stage)
+        Patch(facecolor=_STAGES[stage], edgecolor="#999999", lw=0.3, label=stage)
         for stage in stages
         if lengths[stage] > 1
     ]
     points = ", ".join(stage for stage in stages if lengths[stage] == 1)
     if points:
-        handles.append(Line2D([], [], color=CATEGORICAL[0], marker="o", ms=4, ls="", label=points))
-    figure.legend(handles=handles, loc="outside right upper", fontsize=8, title="stage", title_fontsize=8)
+        handles.append(Line2D([], [], color=CATEGORICAL[0], marker="o", ms=2.7, ls="", label=points))
+    figure.legend(handles=handles, loc="outside right upper", title="stage")
     figure.suptitle(heading)
     return figure
 
@@ -105,10 +103,10 @@ def accuracy_figure(table: pd.DataFrame, spots: pd.DataFrame, predicted: Sequenc
     said = pd.Series(np.asarray(predicted, str))
     names = list(dict.fromkeys([*categorical(truth).categories, *categorical(said).categories]))
     n_rows, n_columns = truth.nunique(), len(names)
-    right_width = 1.8 + 0.55 * n_columns
-    height = max(2.0 + 0.36 * len(table), 2.2 + 0.42 * n_rows)
+    right_width = 1.2 + 0.37 * n_columns
+    height = max(1.35 + 0.24 * len(table), 1.5 + 0.28 * n_rows)
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(5.2 + right_width, height), layout="constrained", width_ratios=(5.2, right_width)
+        1, 2, figsize=(3.5 + right_width, height), layout="constrained", width_ratios=(3.5, right_width)
     )
     _methods(left, table)
     _confusion(right, truth, said, names)
@@ -122,23 +120,23 @@ def _methods(ax: Axes, table: pd.DataFrame) -> None:
     low, high = (table[f"balanced_accuracy_{end}"].to_numpy(float) for end in ("low", "high"))
     first = table["method"].to_numpy() == "prototypes"
     for members, colour in ((first, CATEGORICAL[5]), (~first, "#444444")):
-        ax.hlines(y[members], low[members], high[members], color=colour, lw=1.6)
-        ax.plot(mean[members], y[members], "o", color=colour, ms=6)
+        ax.hlines(y[members], low[members], high[members], color=colour, lw=1.1)
+        ax.plot(mean[members], y[members], "o", color=colour, ms=4)
     chance = 1 / int(table["n_classes"].iloc[0])
-    ax.axvline(chance, color="#888888", lw=0.9, ls="--")
+    ax.axvline(chance, color="#888888", lw=0.6, ls="--")
     ax.annotate(
-        "chance", (chance, 0), (3, 3), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=7.5,
+        "chance", (chance, 0), (2, 2), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=TINY,
         color="#666666",
     )  # fmt: skip
     for yi, value in zip(y, mean, strict=True):
-        ax.annotate(f"{value:.2f}", (value, yi), (0, 6), textcoords="offset points", ha="center", fontsize=7.5)
+        ax.annotate(f"{value:.2f}", (value, yi), (0, 4), textcoords="offset points", ha="center", fontsize=TINY)
     ax.set_yticks(y, [textwrap.fill(shortened(name, 60), 26) for name in table["method"]])
     ax.tick_params(axis="y", length=0)
     regions = int(table["n_regions"].iloc[0])
     whiskers = "95 % interval over regions" if np.isfinite(low).any() else "no interval from one region"
     ax.set(xlim=(0, 1.03), ylim=(len(table) - 0.3, -0.7), xlabel="balanced accuracy (mean over classes)")
     place = "1 region" if regions == 1 else f"{regions} regions"
-    ax.set_title(f"{int(table['n_test'].iloc[0])} test spots in {place}\n{whiskers}", fontsize=9)
+    ax.set_title(f"{int(table['n_test'].iloc[0])} test spots in {place}\n{whiskers}", fontsize=TEXT)
 
 
 def _confusion(ax: Axes, truth: pd.Series, said: pd.Series, names: list[str]) -> None:
@@ -148,7 +146,7 @@ def _confusion(ax: Axes, truth: pd.Series, said: pd.Series, names: list[str]) ->
     ax.imshow(share, cmap="Greys", vmin=0, vmax=1, aspect="auto")
     for i, j in np.argwhere(share >= 0.005):
         shade = "white" if share[i, j] > 0.6 else "black"
-        ax.text(j, i, f"{share[i, j]:.2f}", ha="center", va="center", fontsize=8, color=shade)
+        ax.text(j, i, f"{share[i, j]:.2f}", ha="center", va="center", fontsize=SMALL, color=shade)
     ax.set_xticks(
         range(len(names)), [shortened(n, 16) for n in names], rotation=40, ha="right", rotation_mode="anchor"
     )
@@ -157,7 +155,7 @@ def _confusion(ax: Axes, truth: pd.Series, said: pd.Series, names: list[str]) ->
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.set(xlabel="what the prototypes say", ylabel="class (test spots)")
-    ax.set_title("share of the spots of each class", fontsize=9)
+    ax.set_title("share of the spots of each class", fontsize=TEXT)
 
 
 def map_figure(
@@ -188,10 +186,10 @@ def map_figure(
         Of the model, in its order.
     """
     n = scores.shape[1]
-    columns, panel = 4, 3.6
+    columns, panel = 4, WIDTH / 4
     top = 2  # rows of two wide panels each
     rows = -(-n // columns)
-    height = panel * canvas.aspect * 0.86 + 0.35
+    height = panel * canvas.aspect * 0.86 + 0.25
     figure = plt.figure(figsize=(columns * panel, rows * height + top * 1.35 * height), layout="constrained")
     grid = figure.add_gridspec(top + rows, columns, height_ratios=[1.35] * top + [1] * rows)
     wide = canvas.for_width(1.35 * panel * figure.dpi)
@@ -231,9 +229,9 @@ def _set_map(ax: Axes, canvas: Canvas, sets: pd.Series) -> None:
     draw_tissue(ax, canvas)
     draw_spots(ax, canvas, facecolors=[_SETS[s] for s in sets], linewidths=0.15, edgecolors="#555555")
     handles = [
-        Patch(facecolor=colour, edgecolor="#555555", lw=0.5, label=f"{name} ({(sets == name).sum()})")
+        Patch(facecolor=colour, edgecolor="#555555", lw=0.3, label=f"{name} ({(sets == name).sum()})")
         for name, colour in _SETS.items()
         if (sets == name).any()
     ]
-    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=TINY)
     ax.set_title("trained on, tested on", y=1)

@@ -12,14 +12,16 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
-from spadework.figures.style import UNLABELLED, category_colours, shortened
+from spadework.figures.style import SMALL, TEXT, TINY, TITLE, UNLABELLED, category_colours, shortened
 from spadework.prototypes.boxes import Box, crop, overlay
 from spadework.prototypes.explain import BORDERLINE, NAMED, TYPICAL, Explanation, Match, Nearest, Prototype
 
 _YELLOW, _WHITE = "#FFE800", "white"
-_RIM = [Stroke(linewidth=2.6, foreground="#000000A0"), Normal()]
+_RIM = [Stroke(linewidth=1.7, foreground="#000000A0"), Normal()]
 _MOST_ROWS = 12  # of prototypes on a page
 _MOST_SPOTS = 10  # on the page of explanations
+# Of the size in which things are put on a page, so that it is as wide as a journal's.
+_PRINTED = 2 / 3
 _BOX = "part most like the prototype (around the peak, top 5 % of the patch)"
 _FIELD = "all that the network sees there"
 
@@ -63,18 +65,18 @@ def _prototypes_page(
     for i, (p, near) in enumerate(rows):
         y = 0.5 + i * row_height
         if i and rows[i - 1][0].class_name != p.class_name:
-            sheet.rule(y - 0.28)
+            sheet.rule(y - 0.2)
         sheet.swatch(0.0, y, 0.07, edge, colours[p.class_name])
         sheet.text(0.15, y, f"prototype {p.number}, class {shortened(p.class_name, 10)}", weight="bold")
         lines = [f"from {shortened(p.source.barcode, 24)}", f"in {shortened(p.source.sample, 26)}", "weights:"]
-        sheet.text(0.15, y + 0.2, "\n".join([*lines, *_weights(p, classes)]), size=7.5)
+        sheet.text(0.15, y + 0.2, "\n".join([*lines, *_weights(p, classes)]), size=TINY)
         sheet.patch(left, y, edge, p.patch, box=p.box, field=p.field)
         for k, (patch, name, score, box) in enumerate(
             zip(near.patches, near.classes, near.scores, near.boxes, strict=True)
         ):
             x = beside + k * (edge + gap)
             colour = colours.get(name, UNLABELLED)
-            sheet.text(x, y - 0.14, f"{shortened(name or 'no class', 13)}: {score:.2f}", size=7.5)
+            sheet.text(x, y - 0.14, f"{shortened(name or 'no class', 13)}: {score:.2f}", size=TINY)
             sheet.patch(x, y, edge, patch, box=box, border=colour)
     return sheet.finished()
 
@@ -99,7 +101,7 @@ def explanation_figure(e: Explanation) -> Figure:
     heading = f"{shortened(e.sample, 30)}, spot {shortened(e.barcode, 30)} ({e.kind})"
     sheet = _Sheet(width, top + 0.2 + len(e.shown) * row_height, heading)
     sheet.patch(0, 0.1, edge, e.patch)
-    sheet.text(columns[1], 0.1, _verdict(e), size=10)
+    sheet.text(columns[1], 0.1, _verdict(e), size=TITLE)
     sheet.bars(columns[1], 0.85, 3.2, _probabilities(e), colours)
     titles = ("where it is most alike", "similarity (own scale)", "the prototype", "its source")
     for x, title in zip(columns, titles, strict=True):
@@ -123,7 +125,7 @@ def explanation_figure(e: Explanation) -> Figure:
         ]
         if m.own_source:
             lines += ["", "its own source: says nothing"]
-        sheet.text(left, y + 0.22, "\n".join(lines), size=8.5)
+        sheet.text(left, y + 0.22, "\n".join(lines), size=SMALL)
     return sheet.finished()
 
 
@@ -141,14 +143,14 @@ def explanations_figure(explanations: Sequence[Explanation], heading: str, top: 
     sheet = _Sheet(left + top * pair, 0.3 + len(shown) * row_height, heading)
     colours = category_colours(list(shown[0].classes)) if shown else {}
     for c in range(top if shown else 0):
-        sheet.text(left + c * pair, 0.1, f"{c + 1}. this part ...", weight="bold", size=8.5)
-        sheet.text(left + c * pair + edge + gap, 0.1, "looks like this", weight="bold", size=8.5)
+        sheet.text(left + c * pair, 0.1, f"{c + 1}. this part ...", weight="bold", size=SMALL)
+        sheet.text(left + c * pair + edge + gap, 0.1, "looks like this", weight="bold", size=SMALL)
     for i, e in enumerate(shown):
         y = 0.35 + i * row_height
         sheet.patch(0, y, edge, e.patch)
         barcode = shortened(e.barcode, 22)
-        sheet.text(edge + 0.12, y, e.kind, size=7.5, weight="bold")
-        sheet.text(edge + 0.12, y + 0.15, f"{barcode}\n\n{_verdict(e, 22)}", size=7.5)
+        sheet.text(edge + 0.12, y, e.kind, size=TINY, weight="bold")
+        sheet.text(edge + 0.12, y + 0.15, f"{barcode}\n\n{_verdict(e, 22)}", size=TINY)
         for c, m in enumerate(e.shown[:top]):
             _pair(sheet, left + c * pair, y, edge, gap, e, m, colours)
     if not shown:
@@ -165,7 +167,7 @@ def _pair(
     sheet.patch(x + edge + gap, y, edge, p.patch, box=p.box, field=p.field, border=colours[p.class_name])
     which = "its own source" if m.own_source else shortened(p.class_name, 20)
     sums = f"{m.score:.2f} × {_signed(p.weights[k])} = {_signed(m.contribution(k))} for {shortened(e.classes[k], 14)}"
-    sheet.text(x, y + edge + 0.06, f"prototype {p.number}, class {which}\n{sums}", size=7.5)
+    sheet.text(x, y + edge + 0.06, f"prototype {p.number}, class {which}\n{sums}", size=TINY)
 
 
 def _some(explanations: Sequence[Explanation]) -> list[Explanation]:
@@ -209,14 +211,14 @@ class _Sheet:
     def __init__(self, width: float, height: float, heading: str) -> None:
         # A line at the foot is for what the boxes mean.
         self._foot = height
-        self._figure = plt.figure(figsize=(width + 0.3, height + 0.9), layout="constrained")
+        self._figure = plt.figure(figsize=(_PRINTED * (width + 0.3), _PRINTED * (height + 0.9)), layout="constrained")
         self._ax = self._figure.add_subplot()
         self._ax.set(xlim=(-0.05, width), ylim=(height + 0.3, 0), aspect="equal", autoscale_on=False)
         self._ax.axis("off")
         self._figure.suptitle(heading)
         self._boxed = False
 
-    def text(self, x: float, y: float, text: str, *, size: float = 9, weight: str = "normal") -> None:
+    def text(self, x: float, y: float, text: str, *, size: float = TEXT, weight: str = "normal") -> None:
         """Write text below and to the right of a place."""
         self._ax.text(x, y, text, fontsize=size, weight=weight, va="top", linespacing=1.25)
 
@@ -236,11 +238,11 @@ class _Sheet:
         height, width = pixels.shape[0] * scale, pixels.shape[1] * scale
         self._ax.imshow(pixels, extent=(x, x + width, y + height, y), interpolation="bilinear")
         if border:
-            self._rectangle(x, y, width, height, color=border, lw=2.5)
+            self._rectangle(x, y, width, height, color=border, lw=1.7)
         for which, colour, style in ((field, _WHITE, (0, (3, 2))), (box, _YELLOW, "-")):
             if which is not None:
                 y1, y2, x1, x2 = (scale * v for v in which)
-                self._rectangle(x + x1, y + y1, x2 - x1, y2 - y1, color=colour, lw=1.3, ls=style, path_effects=_RIM)
+                self._rectangle(x + x1, y + y1, x2 - x1, y2 - y1, color=colour, lw=0.9, ls=style, path_effects=_RIM)
                 self._boxed = True
 
     def swatch(self, x: float, y: float, width: float, height: float, colour: str) -> None:
@@ -249,7 +251,7 @@ class _Sheet:
 
     def rule(self, y: float) -> None:
         """Draw a line across the page."""
-        self._ax.axhline(y, color="#CCCCCC", lw=0.8)
+        self._ax.axhline(y, color="#CCCCCC", lw=0.5)
 
     def bars(
         self, x: float, y: float, width: float, values: Sequence[tuple[str, float]], colours: Mapping[str, str]
@@ -258,15 +260,15 @@ class _Sheet:
         for i, (name, value) in enumerate(values):
             top = y + 0.18 * i
             self.swatch(x, top, max(width * 0.45 * value, 0.01), 0.13, colours[name])
-            self.text(x + width * 0.45 * value + 0.06, top - 0.01, f"{value:.2f} {shortened(name, 24)}", size=8)
+            self.text(x + width * 0.45 * value + 0.06, top - 0.01, f"{value:.2f} {shortened(name, 24)}", size=SMALL)
 
     def finished(self) -> Figure:
         """Return the page, with what its boxes mean."""
         if self._boxed:
             x = 0.02
             for label, colour, style in ((_BOX, _YELLOW, "-"), (_FIELD, _WHITE, (0, (3, 2)))):
-                self._rectangle(x, self._foot + 0.06, 0.22, 0.14, color=colour, lw=1.3, ls=style, path_effects=_RIM)
-                self.text(x + 0.3, self._foot + 0.05, label, size=8)
+                self._rectangle(x, self._foot + 0.06, 0.22, 0.14, color=colour, lw=0.9, ls=style, path_effects=_RIM)
+                self.text(x + 0.3, self._foot + 0.05, label, size=SMALL)
                 x += 4.7
         return self._figure
 

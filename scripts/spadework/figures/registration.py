@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from spadework.figures.style import shortened
+from spadework.figures.style import SMALL, TINY, shortened
 from spadework.volume.block import Block
 from spadework.volume.placement import Placement, grid_points, warp
 from spadework.volume.registration import Registered
@@ -42,11 +42,11 @@ def registration_figure(block: Block, heading: str) -> tuple[Figure, str]:
     groups = -(-n // _PER_COLUMN)
     rows = -(-n // groups)
     height, width = stack.tissue.shape[1:]
-    side = 3.0
+    side = 2.0
     figure, axes = plt.subplots(
         rows,
         3 * groups,
-        figsize=(3 * side * groups, rows * (side * min(1.4, max(0.6, height / width)) + 0.75) + 1.0),
+        figsize=(3 * side * groups, rows * (side * min(1.4, max(0.6, height / width)) + 0.5) + 0.7),
         layout="constrained",
         squeeze=False,
     )
@@ -58,19 +58,19 @@ def registration_figure(block: Block, heading: str) -> tuple[Figure, str]:
         row, group = k % rows, k // rows
         stain, before, after = axes[row, 3 * group : 3 * group + 3]
         stain.imshow(stack.stain[k])
-        stain.set_title(_title(block, k), fontsize=8, loc="left")
+        stain.set_title(_title(block, k), fontsize=SMALL, loc="left")
         if not section.to:
             _scale_bar(stain, stack.voxel_um, width, height)
             continue
         neighbour = block.registered[names.index(section.to)]
         outline = stack.tissue[names.index(section.to)].astype(float)
         if outline.any():
-            stain.contour(outline, levels=[0.5], colors=_OUTLINE, linewidths=0.9)
+            stain.contour(outline, levels=[0.5], colors=_OUTLINE, linewidths=0.6)
         before.imshow(_overlay(*_as_they_lay(section, neighbour, stack.voxel_um)))
-        before.set_title("\n\nbefore", fontsize=8, loc="left")
+        before.set_title("\n\nbefore", fontsize=SMALL, loc="left")
         shape = (height, width)
         after.imshow(_overlay(*(_shown(s, s.placement, shape, stack.voxel_um) for s in (section, neighbour))))
-        after.set_title(f"\n\nafter, on {shortened(section.to, 24)}", fontsize=8, loc="left")
+        after.set_title(f"\n\nafter, on {shortened(section.to, 24)}", fontsize=SMALL, loc="left")
     figure.suptitle(heading)
     return figure, _NOTE
 
@@ -122,6 +122,6 @@ def _overlay(section: NDArray[np.float32], neighbour: NDArray[np.float32]) -> ND
 
 def _scale_bar(ax: Axes, um: float, width: int, height: int) -> None:
     length = next((s for s in (2000, 1000, 500, 200, 100, 50) if s <= width * um / 3), 20)
-    ax.plot([2, 2 + length / um], [height - 3, height - 3], color="black", lw=2, solid_capstyle="butt")
+    ax.plot([2, 2 + length / um], [height - 3, height - 3], color="black", lw=1.3, solid_capstyle="butt")
     label = f"{length / 1000:g} mm" if length >= 1000 else f"{length} µm"
-    ax.annotate(label, (2, height - 3), (0, 3), textcoords="offset points", fontsize=7)
+    ax.annotate(label, (2, height - 3), (0, 2), textcoords="offset points", fontsize=TINY)

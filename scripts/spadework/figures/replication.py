@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from spadework.figures.style import category_colours
+from spadework.figures.style import SMALL, TINY, WIDTH, category_colours
 from spadework.headline import Headline
 from spadework.replication import EFFECT, ESS, TOP, Aligned, align, fisher
 
@@ -50,7 +50,7 @@ def replication_page(
     ValueError
         As :func:`spadework.replication.align`.
     """
-    figure = plt.figure(figsize=(13.5, 14.5), layout="constrained")
+    figure = plt.figure(figsize=(WIDTH, 8.6), layout="constrained")
     rows = figure.add_gridspec(3, 1, height_ratios=[3.4, 4.6, 5.6])
     top, middle, bottom = (figure.add_subfigure(rows[i]) for i in range(3))
     colours = category_colours(list(tables))
@@ -97,20 +97,22 @@ def _legend_above(ax: Axes, low: float, title: str) -> None:
     """Leave room for a legend above values that are no larger than 1."""
     ax.set_ylim(low, 1.06 + 0.42 * (1.06 - low))
     ax.set_yticks([tick for tick in np.arange(-1, 1.1, 0.25) if tick >= low])
-    ax.legend(fontsize=7, ncols=3, loc="upper left", title=title, title_fontsize=7, alignment="left")
+    ax.legend(fontsize=TINY, ncols=3, loc="upper left", title=title, title_fontsize=TINY, alignment="left")
 
 
 def _correlations(ax: Axes, pairs: pd.DataFrame, colours: dict[str, str]) -> None:
     """Correlation of every pair of sections, and each section's mean, which shows one that differs from the rest."""
     one_way = _one_way(pairs)
-    ax.plot(one_way["latent"], one_way["spearman"], "o", ms=5, color=PAIR, mec="white", mew=0.4, label="two sections")
+    ax.plot(
+        one_way["latent"], one_way["spearman"], "o", ms=3.3, color=PAIR, mec="white", mew=0.3, label="two sections"
+    )
     if len(colours) > 2:
         for offset, (section, colour) in zip(_offsets(colours), colours.items(), strict=True):
             mean = pairs[pairs["discovery"] == section].groupby("latent")["spearman"].mean()
-            ax.plot(mean.index + offset, mean, "D", ms=4, color=colour, label=section)
-    ax.axhline(0, color="black", lw=0.6)
+            ax.plot(mean.index + offset, mean, "D", ms=2.7, color=colour, label=section)
+    ax.axhline(0, color="black", lw=0.4)
     _latent_axis(ax, pairs)
-    ax.set(ylabel="Spearman correlation", title="effects of all genes, section against section")
+    ax.set(ylabel="Spearman correlation", title="effects of all genes,\nsection against section")
     low = min(-0.1, float(np.nanmin([0.0, *pairs["spearman"]])) - 0.08)
     _legend_above(ax, low, "◆ mean with the others" if len(colours) > 2 else "")
 
@@ -119,11 +121,13 @@ def _signs(ax: Axes, pairs: pd.DataFrame, colours: dict[str, str]) -> None:
     """Signs of the strongest genes of each section in the others, and what would be chance."""
     for offset, (section, colour) in zip(_offsets(colours), colours.items(), strict=True):
         rows = pairs[pairs["discovery"] == section]
-        ax.plot(rows["latent"] + offset, rows["top_same_sign"], "o", ms=4, color=colour, label=section, clip_on=False)
+        ax.plot(
+            rows["latent"] + offset, rows["top_same_sign"], "o", ms=2.7, color=colour, label=section, clip_on=False
+        )
     chance = pairs.groupby("latent")["top_same_sign_chance"].mean()
-    ax.hlines(chance, chance.index - 0.4, chance.index + 0.4, color="#888888", lw=1.2, ls=":", label="chance")
+    ax.hlines(chance, chance.index - 0.4, chance.index + 0.4, color="#888888", lw=0.8, ls=":", label="chance")
     _latent_axis(ax, pairs)
-    ax.set(ylabel="share with the same sign", title=f"signs of the {TOP} strongest genes in another section")
+    ax.set(ylabel="share with the same sign", title=f"signs of the {TOP} strongest genes\nin another section")
     _legend_above(ax, 0, "strongest in")
 
 
@@ -142,15 +146,15 @@ def _found(ax: Axes, pairs: pd.DataFrame, fdr: float) -> None:
     for row in mean.reset_index().itertuples():
         ax.annotate(
             f"{_number(row.n_replicated)} of {_number(row.n_found)}", (row.latent, row.n_found), (0, 3),
-            textcoords="offset points", ha="center", fontsize=7,
+            textcoords="offset points", ha="center", fontsize=TINY,
         )  # fmt: skip
     _latent_axis(ax, pairs)
     ax.set(
         ylabel="genes, mean over pairs",
         ylim=(0, 1.55 * max(1.0, float(mean["n_found"].max()))),
-        title=f"genes found in a section (FDR < {fdr:g}): in another",
+        title=f"genes found in a section (FDR < {fdr:g}):\nin another section",
     )
-    ax.legend(fontsize=7, loc="upper right")
+    ax.legend(fontsize=TINY, loc="upper right")
 
 
 def _number(mean: float) -> str:
@@ -183,24 +187,24 @@ def _scatter(ax: Axes, effects: Aligned, pair: pd.Series, name: str, by: Headlin
     found = rates[common] < fdr
     (x, y), (in_x, in_y) = values[common].T, found.T
     for members, colour, size, label in (
-        (~in_x & ~in_y, NOT_FOUND, 4, "in neither"),
-        (in_x & ~in_y, IN_X, 9, f"in {sections[0]} only"),
-        (~in_x & in_y, IN_Y, 9, f"in {sections[1]} only"),
-        (in_x & in_y, IN_BOTH, 12, "in both"),
+        (~in_x & ~in_y, NOT_FOUND, 1, "in neither"),
+        (in_x & ~in_y, IN_X, 3, f"in {sections[0]} only"),
+        (~in_x & in_y, IN_Y, 3, f"in {sections[1]} only"),
+        (in_x & in_y, IN_BOTH, 4, "in both"),
     ):
         ax.scatter(
             x[members], y[members], s=size, color=colour, linewidths=0, rasterized=True,
             label=f"{label} ({members.sum():,})",
         )  # fmt: skip
     reach = 1.05 * float(np.abs(values[common]).max(initial=1e-3))
-    ax.axhline(0, color="#888888", lw=0.6)
-    ax.axvline(0, color="#888888", lw=0.6)
+    ax.axhline(0, color="#888888", lw=0.4)
+    ax.axvline(0, color="#888888", lw=0.4)
     ax.set(
         xlim=(-reach, reach), ylim=(-reach, 1.45 * reach), aspect="equal",
         xlabel=f"{sections[0]}: {by.label}", ylabel=f"{sections[1]}: {by.label}",
         title=f"latent {pair['latent']}: {name}Spearman {pair['spearman']:.2f}",
     )  # fmt: skip
-    ax.legend(fontsize=7, loc="upper left", ncols=2, title=f"genes with FDR < {fdr:g}", title_fontsize=7,
+    ax.legend(fontsize=TINY, loc="upper left", ncols=2, title=f"genes with FDR < {fdr:g}", title_fontsize=TINY,
               alignment="left", handletextpad=0.1, columnspacing=0.8)  # fmt: skip
 
 
@@ -224,20 +228,21 @@ def _forest(
     for i, (section, colour) in enumerate(colours.items()):
         low, middle, high = np.tanh(z[:, i] - reach[:, i]), np.tanh(z[:, i]), np.tanh(z[:, i] + reach[:, i])
         at = heights + lines[i]
-        ax.hlines(at, low, high, color=colour, lw=1)
-        ax.plot(middle, at, "s", ms=3.5, color=colour, label=section)
+        ax.hlines(at, low, high, color=colour, lw=0.7)
+        ax.plot(middle, at, "s", ms=2.3, color=colour, label=section)
     at = heights + lines[-1]
-    ax.hlines(at, best["r_low"], best["r_high"], color=POOLED, lw=1.8)
-    ax.plot(best["r"], at, "D", ms=5.5, color=POOLED, label="pooled")
+    ax.hlines(at, best["r_low"], best["r_high"], color=POOLED, lw=1.2)
+    ax.plot(best["r"], at, "D", ms=3.7, color=POOLED, label="pooled")
     for height, row in zip(heights, best.itertuples(), strict=True):
         if height % 2:
             ax.axhspan(height - 0.5, height + 0.5, color="#F3F3F3", zorder=0, lw=0)
         ax.annotate(
-            f"FDR {row.fdr:.2g}\nsame sign in {row.n_same_sign} of {row.n_sections}", (1, height), (4, 0), fontsize=7,
-            xycoords=("axes fraction", "data"), textcoords="offset points", va="center", annotation_clip=False,
+            f"FDR {row.fdr:.2g}\nsame sign in {row.n_same_sign} of {row.n_sections}", (1, height), (3, 0),
+            fontsize=TINY, xycoords=("axes fraction", "data"), textcoords="offset points", va="center",
+            annotation_clip=False,
         )  # fmt: skip
-    ax.axvline(0, color="black", lw=0.6)
-    ax.set_yticks(heights, best["gene"], fontsize=8)
+    ax.axvline(0, color="black", lw=0.4)
+    ax.set_yticks(heights, best["gene"], fontsize=SMALL)
     ax.set(ylim=(len(best) - 0.5, -0.5), xlabel=_POOLED_LABEL)
     ax.tick_params(axis="y", length=0)
-    ax.legend(fontsize=7, ncols=len(colours) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    ax.legend(fontsize=TINY, ncols=len(colours) + 1, loc="upper center", bbox_to_anchor=(0.5, -0.1))

@@ -15,7 +15,7 @@ from spadework.figures import charts, maps
 from spadework.figures.calibration import calibration_page
 from spadework.figures.clusters import cluster_comparison
 from spadework.figures.composition import composition_page
-from spadework.figures.style import finish
+from spadework.figures.style import finish, shortened
 from spadework.figures.terms import terms_page
 from spadework.headline import Headline
 from spadework.keys import Keys
@@ -62,7 +62,7 @@ def draw_maps(
     )
     for j, path in enumerate(outputs["latent"]):
         genes = [
-            (f"{gene}  r = {effect:+.2f}, FDR {rate:.1g}", _expression(section, gene))
+            (f"{shortened(gene, 24)}\nr = {effect:+.2f}, FDR {rate:.1g}", _expression(section, gene))
             for gene, effect, rate in top_genes(table, by, j + 1, n_genes)
         ]
         title = f"latent {j + 1} ({ratio[j]:.1%} of variance)"
@@ -121,8 +121,7 @@ def draw_contact_sheets(
     rows = manifest.loc[section.obs_names]
     corner, size = rows[["x0", "y0"]].to_numpy(), rows[["width_px", "height_px"]].to_numpy()
     boxes = np.hstack([corner, corner + size])
-    n = min(n_extreme, len(boxes) // 2)
-    ends = [(order[:n], order[::-1][:n]) for order in np.argsort(latents, axis=0, kind="stable").T[: len(outputs)]]
+    ends = extreme_spots(latents[:, : len(outputs)], n_extreme)
     used = np.unique(np.concatenate([np.concatenate(pair) for pair in ends]))
     shown = {int(used[i]): patch for i, patch in cut_patches(scaled.image, boxes[used], _SHOWN_PX)}
     note = weights_note(section.uns[Keys.SPADE][encoder]["encoder"])
@@ -132,9 +131,15 @@ def draw_contact_sheets(
             np.stack([shown[i] for i in high]),
             latents[low, j],
             latents[high, j],
-            f"{sample}: {encoder} latent {j + 1}",
+            f"{sample}: {encoder} latent {j + 1}, patches at both ends",
         )
         finish(page, path, note)
+
+
+def extreme_spots(latents: NDArray[np.floating], n_extreme: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the spots at the low and at the high end of each latent, the most extreme first; never one at both."""
+    n = min(n_extreme, len(latents) // 2)
+    return [(order[:n], order[::-1][:n]) for order in np.argsort(latents, axis=0, kind="stable").T]
 
 
 def draw_evidence(

@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from spadework.figures.style import CATEGORICAL, SEQUENTIAL, UNLABELLED
+from spadework.figures.style import CATEGORICAL, SEQUENTIAL, SMALL, TEXT, TINY, TITLE, UNLABELLED
 
 SHOWN = 25
 CONSENSUS, OTHER = CATEGORICAL[0], UNLABELLED
-_COLUMNS = 5
+_COLUMNS = 3
 # Inches: a cell of the latents, a line of the genes, and what stands around the genes of a latent.
-_CELL, _LINE, _AROUND = (0.42, 0.3), 0.155, 0.9
+_CELL, _LINE, _AROUND = (0.25, 0.2), 0.105, 0.6
 _TOP = 1.25  # the end of the colours, so that perfect agreement is not black
 
 
@@ -36,8 +36,8 @@ def stability_page(genes: pd.DataFrame, latents: pd.DataFrame, threshold: float,
     by_latent = {f"{latent}": rows for latent, rows in genes[genes["in_reference"]].groupby("latent")}
     columns = int(np.clip(len(by_latent), 2, _COLUMNS))
     lines = _lines([len(rows) for rows in by_latent.values()], columns)
-    left_inches, right_inches = 1.3 + _CELL[0] * n_runs, 2.1 * columns
-    height = max(1.9 + _CELL[1] * n_latents, 1.3 + sum(_AROUND + _LINE * n for n in lines))
+    left_inches, right_inches = 0.8 + _CELL[0] * n_runs, 1.35 * columns
+    height = max(1.3 + _CELL[1] * n_latents, 0.9 + sum(_AROUND + _LINE * n for n in lines))
     figure = plt.figure(figsize=(left_inches + right_inches, height), layout="constrained")
     grid = figure.add_gridspec(1, 2, width_ratios=[left_inches, right_inches])
     left, right = (figure.add_subfigure(grid[i]) for i in (0, 1))
@@ -64,11 +64,11 @@ def _matches(ax: Axes, latents: pd.DataFrame) -> None:
     ax.set_anchor("N")
     for (i, j), value in np.ndenumerate(wide.to_numpy(float)):
         text = "–" if np.isnan(value) else f"{value:.2f}"
-        ax.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if value > 0.6 else "black")
+        ax.text(j, i, text, ha="center", va="center", fontsize=TINY, color="white" if value > 0.6 else "black")
     names = [run.replace("_", " ") for run in wide.columns]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(wide)), wide.index)
-    ax.set(ylabel="latent", title="latents met again: |r| with the match")
+    ax.set(ylabel="latent", title="latents met again:\n|r| with the match")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
 
@@ -95,12 +95,12 @@ def _all_genes(
     if without:
         none = f"none with latent{'s' * (len(without) > 1)} {', '.join(without)}"
         title += f"\n{textwrap.fill(none, 28 * columns)}"
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=TITLE)
     handles = [
-        Line2D([], [], marker="o", ms=4, lw=1.2, color=colour, label=label)
+        Line2D([], [], marker="o", ms=2.7, lw=0.8, color=colour, label=label)
         for colour, label in ((CONSENSUS, f"in ≥ {threshold:.0%} of the repeats: consensus"), (OTHER, "in fewer"))
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
 
 
 def _genes(ax: Axes, rows: pd.DataFrame, name: str, threshold: float, lines: int) -> None:
@@ -108,14 +108,14 @@ def _genes(ax: Axes, rows: pd.DataFrame, name: str, threshold: float, lines: int
     y = np.arange(len(shown))
     share = 100 * shown["selection_frequency"].to_numpy()
     colours = [CONSENSUS if consensus else OTHER for consensus in shown["consensus"]]
-    ax.hlines(y, 0, share, colors=colours, lw=1.2)
-    ax.scatter(share, y, s=14, c=colours, zorder=3, clip_on=False)
-    ax.axvline(100 * threshold, color="#555555", lw=0.8, ls=":", zorder=0)
-    ax.set_yticks(y, shown["gene"], fontsize=7)
+    ax.hlines(y, 0, share, colors=colours, lw=0.8)
+    ax.scatter(share, y, s=6, c=colours, zorder=3, clip_on=False)
+    ax.axvline(100 * threshold, color="#555555", lw=0.5, ls=":", zorder=0)
+    ax.set_yticks(y, shown["gene"], fontsize=TINY)
     ax.set_xticks([0, 50, 100])
     ax.set(xlim=(0, 104), ylim=(lines - 0.3, -0.7))
-    ax.set_title(f"latent {name}\n{rows['consensus'].sum():,} of {len(rows):,} in ≥ {threshold:.0%}", fontsize=9)
-    ax.set_xlabel("% of repeats", fontsize=8)
-    ax.tick_params(axis="x", labelsize=7)
+    ax.set_title(f"latent {name}\n{rows['consensus'].sum():,} of {len(rows):,} in ≥ {threshold:.0%}", fontsize=TEXT)
+    ax.set_xlabel("% of repeats", fontsize=SMALL)
+    ax.tick_params(axis="x", labelsize=TINY)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

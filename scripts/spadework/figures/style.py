@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,17 +29,49 @@ CATEGORICAL = (
 UNLABELLED = "#A6A6A6"
 # zlib's Z_RLE: on photographs a third of the time of the default, and no larger.
 PNG_RUN_LENGTH = 3
+# What would name a date and a version: equal figures are equal files.
+_NAMELESS: dict[str, dict[str, None]] = {
+    ".pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
+    ".svg": dict.fromkeys(("Date", "Creator", "Format", "Type")),
+}
+# Names a file on the web, which nobody needs.
+_SVG_TYPE = re.compile(r"<!DOCTYPE[^>]*>\s*")
+
+# Figures are as large as they are printed: a journal's double column, 180 mm, and text of 5 to 8 points.
+WIDTH = 180 / 25.4
+TINY, SMALL, TEXT, TITLE = 5, 5.5, 6, 6.5
+# Points of a chart, beyond which they are pixels in vector files, too.
+DENSE = 1000
 
 mpl.rcParams.update(
     {
-        "font.size": 9,
-        "axes.titlesize": 10,
+        "font.size": TEXT,
+        "axes.titlesize": TITLE,
+        "axes.titlepad": 4,
+        "axes.labelpad": 3,
+        "axes.linewidth": 0.5,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "figure.titlesize": 12,
+        "xtick.major.size": 2.3,
+        "ytick.major.size": 2.3,
+        "xtick.major.width": 0.5,
+        "ytick.major.width": 0.5,
+        "xtick.major.pad": 2.3,
+        "ytick.major.pad": 2.3,
+        "lines.linewidth": 1,
+        "lines.markersize": 4,
+        "patch.linewidth": 0.7,
+        "figure.titlesize": 8,
         "legend.frameon": False,
+        "legend.fontsize": SMALL,
+        "legend.title_fontsize": SMALL,
         # Names of genes and clusters come from files of others: a dollar sign is a dollar sign.
         "text.parse_math": False,
+        # Text is TrueType in PDF, which can be edited, and outlines in SVG, which needs no font anywhere.
+        "pdf.fonttype": 42,
+        "svg.fonttype": "path",
+        # Equal figures are equal files.
+        "svg.hashsalt": "spadework",
     }
 )
 
@@ -57,17 +90,31 @@ def resolution(dpi: int) -> Iterator[None]:
         yield
 
 
-def finish(figure: Figure, path: str | Path, note: str = "") -> None:
-    """Write a figure as PNG, with a note of what the reader must know at its foot, and close it."""
+def finish(figure: Figure, paths: str | Path | Iterable[str | Path], note: str = "") -> None:
+    """Write a figure, with a note of what the reader must know at its foot, and close it.
+
+    Parameters
+    ----------
+    paths
+        One or several; by their suffixes ``.png``, ``.pdf`` and ``.svg``. In the vector formats, images and dense
+        layers have the resolution of the figure.
+    """
     if note:
-        width = int(figure.get_size_inches()[0] * 13)
+        width = int(figure.get_size_inches()[0] * 24)
         text = "\n".join(textwrap.fill(part, width) for part in note.split("\n"))
-        figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color="#7A1F1F")
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, color="#7A1F1F")
     # savefig would draw everything twice, once only to lay it out; images make that expensive.
     figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # type: ignore[attr-defined]
-    with whole_file(path) as partial:
-        Image.fromarray(pixels).save(partial, dpi=(figure.dpi, figure.dpi), compress_type=PNG_RUN_LENGTH)
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # type: ignore[attr-defined]
+    figure.set_layout_engine("none")
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        with whole_file(path) as partial:
+            if partial.suffix == ".png":
+                Image.fromarray(pixels).save(partial, dpi=(figure.dpi, figure.dpi), compress_type=PNG_RUN_LENGTH)
+            else:
+                figure.savefig(partial, dpi=figure.dpi, metadata=_NAMELESS[partial.suffix])
+            if partial.suffix == ".svg":
+                partial.write_text(_SVG_TYPE.sub("", partial.read_text(encoding="utf-8"), count=1), encoding="utf-8")
     plt.close(figure)
 
 
@@ -81,3 +128,8 @@ def two_sd_limits(values: np.ndarray) -> tuple[float, float]:
 def shortened(name: str, longest: int) -> str:
     """Cut a name of a class, a section or a spot."""
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
+
+
+def gene_label(name: str) -> str:
+    """Cut the middle out of a long name of a gene: identifiers begin alike."""
+    return name if len(name) <= 12 else f"{name[:4]}…{name[-7:]}"

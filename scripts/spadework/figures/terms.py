@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from spadework.columns import DOWN, RANK, UP
-from spadework.figures import style as _style  # noqa: F401  (sets the look)
+from spadework.figures.style import TINY, WIDTH
 
 N_BEST = 5  # at each side
 MAX_LETTERS = 40
@@ -34,16 +34,16 @@ def terms_page(table: pd.DataFrame, fdr: float, heading: str) -> Figure:
     panels = {int(latent): _best(of_latent) for latent, of_latent in ranked.groupby("latent")}
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = plt.figure(figsize=(2 + 6 * columns, 2.7 * rows + 1.3), layout="constrained")
+    figure = plt.figure(figsize=(WIDTH if columns > 1 else 5.4, 1.6 * rows + 0.8), layout="constrained")
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[0.3, *[1] * rows])
     _legend(figure.add_subplot(grid[0, :]), fdr, columns, bool((ranked["fdr"] < fdr).any()))
-    reach = 1.25 * max(float(-np.log10(ranked["p"].min())), -np.log10(fdr))  # room for the counts
+    reach = 1.5 * max(float(-np.log10(ranked["p"].min())), -np.log10(fdr))  # room for the counts
     lowest = 0.3 - max(len(best) for best in panels.values())
     for i, (latent, best) in enumerate(panels.items()):
         ax = figure.add_subplot(grid[1 + i // columns, i % columns])
         _sets(ax, best, fdr)
         ax.set(xlim=(-reach, reach), ylim=(lowest, 0.7))
-        ax.set_title(f"latent {latent}: {_count(ranked[ranked['latent'] == latent], fdr)}")
+        ax.set_title(f"latent {latent}: {_count(ranked[ranked['latent'] == latent], fdr)}", x=1, ha="right")
     figure.suptitle(heading)
     return figure
 
@@ -65,14 +65,14 @@ def _sets(ax: Axes, shown: pd.DataFrame, fdr: float) -> None:
     for at, row in zip(y, shown.itertuples(), strict=True):
         colour, sign = _COLOURS[str(row.direction)], 1 if row.direction == UP else -1
         x, sure = -sign * np.log10(row.p), row.fdr < fdr
-        ax.plot([0, x], [at, at], color=colour if sure else _HOLLOW, lw=1.6 if sure else 0.8, solid_capstyle="butt")
-        ax.plot(x, at, "o", ms=6, color=colour if sure else _HOLLOW, mfc=colour if sure else "white", clip_on=False)
+        ax.plot([0, x], [at, at], color=colour if sure else _HOLLOW, lw=1.1 if sure else 0.5, solid_capstyle="butt")
+        ax.plot(x, at, "o", ms=4, color=colour if sure else _HOLLOW, mfc=colour if sure else "white", clip_on=False)
         ax.annotate(
-            f"{row.n_overlap:.0f}/{row.n:.0f}", (x, at), (6 * sign, 0), textcoords="offset points", va="center",
-            ha="left" if sign > 0 else "right", fontsize=7, color="#555555",
+            f"{row.n_overlap:.0f}/{row.n:.0f}", (x, at), (4 * sign, 0), textcoords="offset points", va="center",
+            ha="left" if sign > 0 else "right", fontsize=TINY, color="#555555",
         )  # fmt: skip
-    ax.axvline(0, color="black", lw=0.8)
-    ax.set_yticks(y, [_shortened(str(name)) for name in shown["set"]], fontsize=7.5)
+    ax.axvline(0, color="black", lw=0.5)
+    ax.set_yticks(y, [_shortened(str(name)) for name in shown["set"]], fontsize=TINY)
     ax.tick_params(axis="y", length=0)
     ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     ax.set_xlabel("down   ←   −log10 p   →   up")
@@ -96,6 +96,6 @@ def _legend(ax: Axes, fdr: float, columns: int, any_sure: bool) -> None:
         "permutations of itself: genes of a set may be correlated, and need not be significant one by one. "
         f"k/n: of n genes tested in the set, k have FDR < {fdr:g} themselves."
     )
-    title = textwrap.fill(nothing + reading, 85 * columns)
-    ax.legend(handles=marks, ncols=3, loc="center", fontsize=8, title=title, title_fontsize=8)
+    title = textwrap.fill(nothing + reading, 66 * columns)
+    ax.legend(handles=marks, ncols=3, loc="center", title=title)
     ax.axis("off")

@@ -15,7 +15,7 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from spadework.figures.style import CATEGORICAL
+from spadework.figures.style import CATEGORICAL, TEXT
 from spadework.unet.data import LabelledImage
 from spadework.unet.scores import ObjectCounts, match_objects
 
@@ -24,7 +24,7 @@ _TRAINING, _HELD_OUT, _RATE = CATEGORICAL[0], CATEGORICAL[5], CATEGORICAL[7]
 _RIGHT, _WRONG = "#F0E442", "#FF4B00"
 _STEPS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)  # of a decade, where losses have ticks
 _LONGEST = 20  # characters of a name in a title
-_RIM = [Stroke(linewidth=1.8, foreground="#00000070"), Normal()]
+_RIM = [Stroke(linewidth=1.2, foreground="#00000070"), Normal()]
 
 
 def history_figure(history: pd.DataFrame, heading: str) -> Figure:
@@ -36,19 +36,21 @@ def history_figure(history: pd.DataFrame, heading: str) -> Figure:
         Columns ``epoch``, ``loss``, ``learning_rate`` and, if some images are held out, ``val_loss``; NaN where there
         was no validation.
     """
-    figure, (ax, below) = plt.subplots(2, 1, figsize=(7, 5), layout="constrained", sharex=True, height_ratios=(3, 1))
+    figure, (ax, below) = plt.subplots(
+        2, 1, figsize=(4.7, 3.4), layout="constrained", sharex=True, height_ratios=(3, 1)
+    )
     epoch = history["epoch"]
-    ax.plot(epoch, history["loss"], color=_TRAINING, lw=1.2, label="training images")
+    ax.plot(epoch, history["loss"], color=_TRAINING, lw=0.8, label="training images")
     validated = history[history["val_loss"].notna()] if "val_loss" in history else history[:0]
     if len(validated):
-        ax.plot(validated["epoch"], validated["val_loss"], color=_HELD_OUT, lw=1.2, label="validation images")
+        ax.plot(validated["epoch"], validated["val_loss"], color=_HELD_OUT, lw=0.8, label="validation images")
         best = validated.loc[validated["val_loss"].idxmin()]
         label = f"best: {best['val_loss']:.3g} in epoch {best['epoch']:.0f}"
-        ax.plot(best["epoch"], best["val_loss"], "o", color=_HELD_OUT, ms=6, label=label)
+        ax.plot(best["epoch"], best["val_loss"], "o", color=_HELD_OUT, ms=4, label=label)
     ax.set(ylabel="loss")
     _log_axis(ax, _STEPS)
     ax.legend()
-    below.step(epoch, history["learning_rate"], where="post", color=_RATE, lw=1.2)
+    below.step(epoch, history["learning_rate"], where="post", color=_RATE, lw=0.8)
     below.set(xlabel="epoch", ylabel="learning rate")
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     _log_axis(below, (1.0,))
@@ -76,11 +78,11 @@ def examples_figure(items: Sequence[LabelledImage], predicted: Sequence[NDArray[
     matches = [match_objects(item.labels, labels) for item, labels in zip(items, predicted, strict=True)]
     rows = _chosen([counts for _, _, counts in matches])
     aspect = max(items[i].labels.shape[0] / items[i].labels.shape[1] for i in rows.values())
-    panel = 3.6
+    panel = 2.3
     figure, axes = plt.subplots(
         len(rows),
         3,
-        figsize=(3 * panel + 0.3, len(rows) * (panel * aspect + 0.35) + 0.7),
+        figsize=(3 * panel + 0.2, len(rows) * (panel * aspect + 0.25) + 0.5),
         layout="constrained",
         squeeze=False,
     )
@@ -98,7 +100,7 @@ def examples_figure(items: Sequence[LabelledImage], predicted: Sequence[NDArray[
         prediction.set_title(f"predicted: {n.found}, of which {n.found - n.matched} wrong")
     handles = [Line2D([], [], color=_RIGHT, path_effects=_RIM), Line2D([], [], color=_WRONG, path_effects=_RIM)]
     figure.legend(
-        handles, ["matched (IoU > 0.5)", "missed, or wrong"], loc="outside lower center", ncols=2, fontsize=9
+        handles, ["matched (IoU > 0.5)", "missed, or wrong"], loc="outside lower center", ncols=2, fontsize=TEXT
     )
     figure.suptitle(heading)
     return figure
@@ -125,7 +127,7 @@ def _draw_outlines(ax: Axes, labels: NDArray[np.integer], marked: NDArray[np.int
     """Draw the edges of objects; those marked in another colour, and on top."""
     is_marked = np.isin(labels, marked)
     for colour, shown in ((_RIGHT, np.where(is_marked, 0, labels)), (_WRONG, np.where(is_marked, labels, 0))):
-        ax.add_collection(LineCollection(list(_edges(shown)), colors=colour, linewidths=0.9, path_effects=_RIM))
+        ax.add_collection(LineCollection(list(_edges(shown)), colors=colour, linewidths=0.6, path_effects=_RIM))
 
 
 def _edges(labels: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from spadework.figures.maps import Canvas, draw_spots, draw_tissue
-from spadework.figures.style import shortened
+from spadework.figures.style import TEXT, shortened
 from spadework.figures.volume_content import Content
 from spadework.volume.evaluation import NEIGHBOUR, NETWORK, Predicted
 from spadework.volume.stack import Stack
@@ -45,11 +45,11 @@ def sections_figure(
     shown = evenly(list(contents), _MOST_SECTIONS)
     rows, columns = frame(stack)
     aspect = (rows.stop - rows.start) / (columns.stop - columns.start)
-    panel = 2.7
+    panel = 1.3
     figure, axes = plt.subplots(
         len(shown),
         5,
-        figsize=(5 * panel, len(shown) * (panel * aspect + 0.3) + 1.0),
+        figsize=(5 * panel + 0.6, len(shown) * (panel * aspect + 0.2) + 0.7),
         layout="constrained",
         squeeze=False,
     )
@@ -75,19 +75,19 @@ def sections_figure(
             _draw(line[3], canvas, content.rgba(network - truth))
         _draw(line[4], canvas, content.rgba(copy))
         z = stack.z_um[k]
-        line[0].set_title(f"{shortened(section, 20)} (z = {z:g} µm)", fontsize=9, y=1)
+        line[0].set_title(f"{shortened(section, 20)} (z = {z:g} µm)", fontsize=TEXT, y=1)
         if content.names:
             share, copied = np.mean(truth == network), np.mean(truth == copy)
-            line[3].set_title(f"{share:.0%} of {len(truth)} spots right", fontsize=9, y=1)
-            line[4].set_title(f"{copied:.0%} right", fontsize=9, y=1)
+            line[3].set_title(f"{share:.0%} of {len(truth)} spots right", fontsize=TEXT, y=1)
+            line[4].set_title(f"{copied:.0%} right", fontsize=TEXT, y=1)
         else:
-            line[3].set_title(f"r = {_correlation(truth, network)}", fontsize=9, y=1)
-            line[4].set_title(f"r = {_correlation(truth, copy)}", fontsize=9, y=1)
+            line[3].set_title(f"r = {_correlation(truth, network)}", fontsize=TEXT, y=1)
+            line[4].set_title(f"r = {_correlation(truth, copy)}", fontsize=TEXT, y=1)
     content = contents[shown[0]]
     difference = "right or wrong" if content.names else "predicted − measured"
     titles = ("stain", "measured", "predicted by the network", difference, "copy of the neighbour")
     for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(f"{title}\n{ax.get_title()}", fontsize=9, y=1)
+        ax.set_title(f"{title}\n{ax.get_title()}", fontsize=TEXT, y=1)
     content.explain(figure, list(axes.flat))
     figure.suptitle(heading)
     note = "Each section is predicted by a network that has not seen its spots."

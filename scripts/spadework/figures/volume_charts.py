@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from spadework.figures.style import CATEGORICAL, shortened
+from spadework.figures.style import CATEGORICAL, WIDTH, shortened
 
 _OWN = CATEGORICAL[5]
 _OTHERS = (CATEGORICAL[0], CATEGORICAL[4], CATEGORICAL[2], CATEGORICAL[7])
@@ -45,10 +45,10 @@ def scores_figure(table: pd.DataFrame, heading: str, what: str, of: str = "secti
     rows = [*sections, "all"] if len(sections) > 1 else sections
     whole = table[(table["section"] == rows[-1]) & (table["class_or_latent"] != "mean")]
     classes = list(dict.fromkeys(whole["class_or_latent"]))
-    each = 0.11 * len(methods) + 0.22
+    each = 0.075 * len(methods) + 0.15
     most = max(len(rows), len(classes))
-    height = max(1.6 + each * most, 3.2)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, height), layout="constrained", sharex=True)
+    height = max(1.1 + each * most, 2.2)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, height), layout="constrained", sharex=True)
     _dodged(left, summary, "section", rows, methods, most)
     _dodged(right, whole, "class_or_latent", classes, methods, most)
     score = _NAMES[table["score"].iloc[0]]
@@ -60,10 +60,10 @@ def scores_figure(table: pd.DataFrame, heading: str, what: str, of: str = "secti
     else:
         left.set_xlim(min(-0.1, float(table[["value", "low"]].min().min()) - 0.05), 1.02)
     handles = [
-        Line2D([], [], color=_colour(k), marker=_MARKERS[k % len(_MARKERS)], lw=1.4, ms=5, label=name)
+        Line2D([], [], color=_colour(k), marker=_MARKERS[k % len(_MARKERS)], lw=0.9, ms=3.3, label=name)
         for k, name in enumerate(methods)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(methods), 5), fontsize=8)
+    figure.legend(handles=handles, loc="outside right center")  # below, it would meet the note
     figure.suptitle(heading)
     return figure
 
@@ -76,11 +76,11 @@ def _dodged(
     for k, method in enumerate(methods):
         own = table[table["method"] == method].set_index(column).reindex(rows)
         y = np.arange(len(rows)) + (k - (len(methods) - 1) / 2) * step
-        ax.hlines(y, own["low"], own["high"], color=_colour(k), lw=1.4)
-        ax.plot(own["value"], y, ls="", marker=_MARKERS[k % len(_MARKERS)], color=_colour(k), ms=4.5)
+        ax.hlines(y, own["low"], own["high"], color=_colour(k), lw=0.9)
+        ax.plot(own["value"], y, ls="", marker=_MARKERS[k % len(_MARKERS)], color=_colour(k), ms=3)
     for boundary in np.arange(len(rows) - 1) + 0.5:
-        ax.axhline(boundary, color="#E0E0E0", lw=0.8, zorder=0)
-    ax.axvline(0, color="#999999", lw=0.8, zorder=0)
+        ax.axhline(boundary, color="#E0E0E0", lw=0.5, zorder=0)
+    ax.axvline(0, color="#999999", lw=0.5, zorder=0)
     ax.set_yticks(range(len(rows)), [shortened(str(row), 24) for row in rows])
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(most - 0.5, -0.5)
@@ -99,7 +99,7 @@ def history_figure(histories: Mapping[str, pd.DataFrame], heading: str) -> Figur
         What the network is called (the section left out) -> ``epoch``, ``g_adversarial``, ``voxel_loss``, ``d_loss``,
         ``d_accuracy``, ``d_updated`` (share of the steps) and, where there was validation, ``val_loss``.
     """
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6), layout="constrained", sharex=True)
+    figure, axes = plt.subplots(2, 2, figsize=(6.7, 4), layout="constrained", sharex=True)
     panels = {
         axes[0, 0]: ("voxel loss of the generator", {"voxel_loss": "-", "val_loss": "--"}),
         axes[0, 1]: ("adversarial loss of the generator", {"g_adversarial": "-"}),
@@ -124,20 +124,20 @@ def history_figure(histories: Mapping[str, pd.DataFrame], heading: str) -> Figur
                     drawn[column] = style
                     marker = "o" if len(history) == 1 else ""
                     ax.plot(
-                        history["epoch"], history[column], color=colours[name], ls=style, lw=1.2, marker=marker, ms=3
+                        history["epoch"], history[column], color=colours[name], ls=style, lw=0.8, marker=marker, ms=2
                     )
         ax.set(title=title, ylim=(0, None))
         if len(drawn) > 1:
             keys = [
                 Line2D([], [], color="#444444", ls=style, label=labels[column]) for column, style in drawn.items()
             ]
-            ax.legend(handles=keys, fontsize=8, loc="best")
+            ax.legend(handles=keys, loc="best")
     axes[1, 1].set_ylim(0, 1.03)
     for ax in axes[1]:
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if 1 < len(histories) <= _MOST_FOLDS:
         handles = [Line2D([], [], color=colour, label=shortened(name, 24)) for name, colour in colours.items()]
-        figure.legend(handles=handles, loc="outside right center", title="left out", fontsize=8, title_fontsize=8)
+        figure.legend(handles=handles, loc="outside right center", title="left out")
     figure.suptitle(heading)
     return figure

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from spadework.figures.style import DIVERGING, category_colours, shortened
+from spadework.figures.style import DIVERGING, SMALL, category_colours, shortened
 
 _LIMIT = 2.0  # of latents, standard deviations
 
@@ -54,14 +54,14 @@ class Content:
         if self.names:
             handles = [Patch(color=c, label=shortened(n, 24)) for n, c in category_colours(list(self.names)).items()]
             columns = 1 + len(handles) // 16
-            figure.legend(handles=handles, loc="outside right center", ncols=columns, fontsize=8, title=self.label)
+            figure.legend(handles=handles, loc="outside right center", ncols=columns, title=self.label)
             return
         scale = ScalarMappable(Normalize(-_LIMIT, _LIMIT), DIVERGING)
         # a colour bar has to be in that part of the figure which its axes are in
         part: Any = axes[0].get_figure(root=False)
         bar = part.colorbar(scale, ax=list(axes), shrink=0.5, extend="both", aspect=25, pad=0.02)
         bar.outline.set_visible(False)
-        bar.set_label(f"{self.label} (standard deviations)", fontsize=8)
+        bar.set_label(f"{self.label} (standard deviations)", fontsize=SMALL)
 
 
 def predicted_content(

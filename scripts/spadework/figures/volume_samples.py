@@ -15,7 +15,7 @@ from spadework.figures.volume_content import Content
 from spadework.volume.pairs import Volumes
 from spadework.volume.training import Samples
 
-_EDGE = 2.2  # inches
+_EDGE = 1.4  # inches
 
 
 def draw_samples(volumes: Volumes, path: Path, samples: Samples) -> None:
@@ -26,7 +26,7 @@ def draw_samples(volumes: Volumes, path: Path, samples: Samples) -> None:
 def samples_figure(volumes: Volumes, samples: Samples) -> Figure:
     """Show a plane, what was measured in it, and what it was translated to after some epochs."""
     n = len(samples.predicted)
-    figure, axes = plt.subplots(1, n + 2, figsize=(_EDGE * (n + 2) + 1.3, _EDGE + 0.7), layout="constrained")
+    figure, axes = plt.subplots(1, n + 2, figsize=(_EDGE * (n + 2) + 0.9, _EDGE + 0.5), layout="constrained")
     axes[0].imshow(_grey_or_rgb(samples.inputs), cmap="gray", interpolation="nearest")
     axes[0].set_title("input")
     target = samples.target if volumes.classes else samples.target[..., 0]

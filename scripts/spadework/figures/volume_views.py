@@ -13,15 +13,15 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
-from spadework.figures.style import shortened
+from spadework.figures.style import SMALL, TINY, TITLE, shortened
 from spadework.figures.volume import evenly, extent_um, frame
 from spadework.figures.volume_content import Content
 from spadework.volume.stack import Stack
 
-_HALO = [Stroke(linewidth=3, foreground="white"), Normal()]
+_HALO = [Stroke(linewidth=2, foreground="white"), Normal()]
 _MOST_PLANES = 24  # in the view
-_LABEL = 12  # points that the name of a section needs in height
-_LABELS = 1.7  # inches that it needs in width
+_LABEL = 8  # points that the name of a section needs in height
+_LABELS = 1.2  # inches that it needs in width
 _BARS = (5000, 2000, 1000, 500, 200, 100, 50, 20, 10, 5, 2, 1)
 _FACTORS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
@@ -44,9 +44,9 @@ def cuts_figure(stack: Stack, content: Content, heading: str) -> tuple[Figure, s
     depth = edges[-1] - edges[0]
     factor = next((f for f in _FACTORS if f * depth >= 0.22 * width), _FACTORS[-1])
     drawn = depth * factor
-    sheet = 5.6
+    sheet = 3.1
     unit = sheet / (width + drawn)
-    figure = plt.figure(figsize=(2 * sheet + 1.4, (height + drawn) * unit + 1.5), layout="constrained")
+    figure = plt.figure(figsize=(2 * sheet + 0.9, (height + drawn) * unit + 1), layout="constrained")
     halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1 if content.names else 1.14))
     volumes = {"stain": stack.stain / 255.0, "predicted": content.rgba(content.volume)}
     for half, (title, volume) in zip(halves, volumes.items(), strict=True):
@@ -64,15 +64,15 @@ def cuts_figure(stack: Stack, content: Content, heading: str) -> tuple[Figure, s
         yz.set(xlim=(edges[0], edges[-1]), ylim=(bottom, top), aspect=1 / factor)
         x, y = (j + 0.5) * stack.voxel_um, (i + 0.5) * stack.voxel_um
         for where in (xy.axhline(y), xy.axvline(x)):
-            where.set(color="black", lw=0.7, ls=(0, (4, 3)))
+            where.set(color="black", lw=0.5, ls=(0, (4, 3)))
         for ax, name in ((xy, "x and y"), (yz, "z and y"), (xz, "x and z")):
             ax.set(xticks=[], yticks=[])
-            ax.spines[:].set(visible=True, color="#999999", linewidth=0.6)
+            ax.spines[:].set(visible=True, color="#999999", linewidth=0.4)
             ax.set_title(name if ax is not xy else f"{shortened(stack.samples[k], 20)}, z = {stack.z_um[k]:g} µm",
-                         fontsize=8)  # fmt: skip
+                         fontsize=SMALL)  # fmt: skip
         _bar(xy, width)
         _depth_bar(yz, depth, factor)
-        half.suptitle(f"{title}{'' if title == 'stain' else f' {content.label}'}", fontsize=10)
+        half.suptitle(f"{title}{'' if title == 'stain' else f' {content.label}'}", fontsize=TITLE)
     content.explain(figure, list(axes.flat))
     figure.suptitle(heading)
     how = "Depth is drawn to scale" if factor == 1 else f"Depth (z) is drawn {factor} times enlarged"
@@ -102,8 +102,8 @@ def view_figure(stack: Stack, content: Content, heading: str) -> tuple[Figure, s
     factor = min(_FACTORS, key=lambda f: abs(np.log(f * depth / wanted))) if depth else 1
     drop = depth * factor
     page = (width + lean * height * squash, height * squash + drop)
-    scale = min(8.0 / page[0], 8.0 / page[1])
-    figure, ax = plt.subplots(figsize=(page[0] * scale + _LABELS + 1.0, page[1] * scale + 1.7), layout="constrained")
+    scale = min(5.0 / page[0], 5.0 / page[1])
+    figure, ax = plt.subplots(figsize=(page[0] * scale + _LABELS + 0.7, page[1] * scale + 1.1), layout="constrained")
     alpha = 0.9 if len(planes) <= 6 else 0.6
     for plane in reversed(planes):  # the deepest first
         down = (stack.z_um[plane] - stack.z_um[planes[0]]) * factor
@@ -113,7 +113,7 @@ def view_figure(stack: Stack, content: Content, heading: str) -> tuple[Figure, s
         glass = np.ones((*colours.shape[:2], 4)) * [1, 1, 1, 0.25]
         for image in (glass, colours):
             ax.imshow(image, extent=(0, width, height, 0), transform=project, interpolation="nearest", clip_on=False)
-        ax.plot([0, width, width, 0, 0], [0, 0, height, height, 0], transform=project, color="#777777", lw=0.6)
+        ax.plot([0, width, width, 0, 0], [0, 0, height, height, 0], transform=project, color="#777777", lw=0.4)
     # to the right of all frames; where sections lie close, some names are left out
     last = -np.inf
     for plane in planes:
@@ -121,8 +121,8 @@ def view_figure(stack: Stack, content: Content, heading: str) -> tuple[Figure, s
         if (down - last) * scale * 72 < _LABEL:
             continue
         ax.annotate(
-            f"{shortened(stack.samples[plane], 18)}, {stack.z_um[plane]:g} µm", (width, down), (6, 0),
-            textcoords="offset points", fontsize=8, va="center", annotation_clip=False,
+            f"{shortened(stack.samples[plane], 18)}, {stack.z_um[plane]:g} µm", (width, down), (4, 0),
+            textcoords="offset points", fontsize=SMALL, va="center", annotation_clip=False,
         )  # fmt: skip
         last = down
     room = _LABELS / scale
@@ -132,9 +132,9 @@ def view_figure(stack: Stack, content: Content, heading: str) -> tuple[Figure, s
     bar = next(b for b in _BARS if b <= width / 4)
     y = height * squash + drop + 0.06 * height
     start = -lean * squash * height
-    ax.plot([start, start + bar], [y, y], color="black", lw=2.5, solid_capstyle="butt")
+    ax.plot([start, start + bar], [y, y], color="black", lw=1.7, solid_capstyle="butt")
     ax.annotate(
-        f"{_length(bar)} along x", (start + bar, y), (5, 0), textcoords="offset points", fontsize=8, va="center"
+        f"{_length(bar)} along x", (start + bar, y), (3, 0), textcoords="offset points", fontsize=SMALL, va="center"
     )
     content.explain(figure, [ax])
     figure.suptitle(heading)
@@ -177,13 +177,13 @@ def _bar(ax: Axes, width: float) -> None:
     style: dict[str, Any] = {
         "transform": ax.transAxes,
         "color": "black",
-        "lw": 2.5,
+        "lw": 1.7,
         "solid_capstyle": "butt",
         "path_effects": _HALO,
     }
     ax.plot([x, x + bar / width], [y, y], **style)
     ax.annotate(
-        _length(bar), (x, y), (0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=7,
+        _length(bar), (x, y), (0, 2), xycoords="axes fraction", textcoords="offset points", fontsize=TINY,
         path_effects=_HALO,
     )  # fmt: skip
 
@@ -193,10 +193,10 @@ def _depth_bar(ax: Axes, depth: float, factor: int) -> None:
     bar = next((b for b in _BARS if b <= depth * 0.8), _BARS[-1])
     ax.annotate(
         "", (0, -0.03), (bar / depth, -0.03), xycoords="axes fraction", textcoords="axes fraction",
-        arrowprops={"arrowstyle": "-", "lw": 2.5, "shrinkA": 0, "shrinkB": 0}, annotation_clip=False,
+        arrowprops={"arrowstyle": "-", "lw": 1.7, "shrinkA": 0, "shrinkB": 0}, annotation_clip=False,
     )  # fmt: skip
     times = "" if factor == 1 else f" (× {factor})"
     ax.annotate(
-        f"{_length(bar)} of z{times}", (0, -0.03), (0, -4), xycoords="axes fraction", textcoords="offset points",
-        fontsize=7, va="top", annotation_clip=False,
+        f"{_length(bar)} of z{times}", (0, -0.03), (0, -3), xycoords="axes fraction", textcoords="offset points",
+        fontsize=TINY, va="top", annotation_clip=False,
     )  # fmt: skip
