@@ -7,38 +7,33 @@
   SW.views.cohort = async function (node, page) {
     const root = d3.select(node);
     const bar = root.append("div").attr("class", "cohort-bar");
-    SW.colourChooser(bar, page, sharedColumns(page));
+    SW.colourChooser(bar, page, page.sections[0].columns); // All sections have the same.
     const legend = bar.append("div").attr("class", "legend").node();
     const grid = root.append("div").attr("class", "side-by-side");
     const slides = await Promise.all(page.sections.map((section) => addSection(grid, page, section)));
     const recolour = async () => {
-      const scales = await Promise.all(slides.map((slide) => slide.colour(SW.state.colour)));
-      SW.legend(legend, scales[0]);
+      const key = SW.state.colour;
+      const scales = await Promise.all(slides.map((slide) => slide.colour(key)));
+      if (key === SW.state.colour) SW.legend(legend, scales[0], { scales });
     };
     SW.on("colour", recolour);
     await recolour();
-    await SW.panels(root.append("div").node(), page, "cohort");
+    SW.panels(root.append("div").node(), page, "cohort");
   };
-
-  /** Columns that all sections have. */
-  function sharedColumns(page) {
-    const [first, ...others] = page.sections;
-    return first.columns.filter((c) => others.every((section) => section.columns.some((other) => other.key === c.key)));
-  }
 
   async function addSection(grid, page, section) {
     const figure = grid.append("figure");
     figure.append("figcaption").text(`${section.name}, ${SW.number(section.n_spots)} spots`);
-    const map = figure.append("div").attr("class", "frame").append("div").attr("class", "map").attr("data-testid", "slide")
-      .attr("tabindex", 0).attr("role", "application").attr("aria-label", `${section.name}. Arrow keys move, plus and minus zoom.`);
+    const map = SW.addFrame(figure, "slide", section.name);
     const slide = await SW.Slide.make(map.node(), page, section, { linked: false });
-    SW.addSaving(figure.select(".frame"), slide, () => section.name);
+    SW.addSaving(figure.select(".frame"), slide, section.name, section.name);
     const said = figure.append("p").attr("class", "quiet").attr("aria-live", "polite").text("Point at a spot to see its value.");
-    slide.map.on("pointermove", (event) => {
-      const i = event.dragging ? null : slide.spotAt(event.coordinate);
+    const look = (i) => {
       slide.mark(i);
-      if (i !== null) said.text(`${section.barcodes[i]}: ${slide.scale.label} ${slide.scale.text(i)}`);
-    });
+      if (i !== null && slide.scale) said.text(`${section.barcodes[i]}: ${slide.scale.label} ${slide.scale.text(i)}`);
+    };
+    slide.map.on(["pointermove", "click"], (event) => look(event.dragging ? null : slide.spotAt(event.coordinate)));
+    map.on("mouseleave", () => look(null));
     return slide;
   }
 })((window.SW = window.SW || {}));

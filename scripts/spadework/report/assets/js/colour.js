@@ -10,15 +10,6 @@
     sequential: (t) => d3.interpolateMagma(1 - t),
   };
 
-  /** Write a number for people. */
-  SW.number = function (value, digits = 3) {
-    if (value === null || value === undefined || Number.isNaN(value)) return "–";
-    if (Number.isInteger(value)) return d3.format(",")(value).replace("−", "-");
-    const size = Math.abs(value);
-    if (size >= 1e6 || size < 1e-3) return value.toExponential(digits - 1);
-    return size >= 1e4 ? d3.format(",.0f")(value) : String(Number(value.toPrecision(digits)));
-  };
-
   function ofNumbers(described, values) {
     const [low, high] = described.limits;
     const ramp = RAMPS[described.scale];
@@ -28,7 +19,7 @@
     return {
       ...described, values, bins, ramp,
       palette: d3.range(STEPS + 1).map((b) => ramp(b / STEPS)),
-      text: (i) => SW.number(values[i], described.digits || 3),
+      text: (i) => SW.number(values[i], described.digits),
     };
   }
 
@@ -38,17 +29,18 @@
     return {
       ...described, values: codes, bins,
       palette: names.map((category) => category.colour),
-      text: (i) => (codes[i] < names.length ? names[codes[i]].name : "–"),
+      text: (i) => (codes[i] < names.length ? names[codes[i]].name : SW.NONE),
     };
   }
 
   function describeGene(page, gene) {
     return {
       key: `gene:${gene}`, label: page.genes.names[gene], group: "Genes", kind: "number", scale: "sequential",
-      unit: "log(1 + counts per 10,000)", limits: [0, page.genes.limits[page.genes.kept.indexOf(gene)]],
+      unit: "log(1 + counts per 10,000)", digits: 3, limits: [0, page.genes.limits[page.genes.kept.indexOf(gene)]],
     };
   }
 
+  const GENES_KEPT = 12; // scales of genes, which take as much room as the spots are many
   const known = new WeakMap();
 
   /**
@@ -59,6 +51,8 @@
     if (!known.has(section)) known.set(section, new Map());
     const scales = known.get(section);
     if (!scales.has(key)) scales.set(key, makeScale(page, section, key));
+    const [oldest, ...others] = [...scales.keys()].filter((other) => other.startsWith("gene:"));
+    if (others.length >= GENES_KEPT) scales.delete(oldest);
     return scales.get(key);
   };
 
@@ -76,9 +70,6 @@
     scale.colour = (i) => (scale.bins[i] === NO_BIN ? MISSING : scale.palette[scale.bins[i]]);
     return scale;
   }
-
-  SW.MISSING = MISSING;
-  SW.NO_BIN = NO_BIN;
 
   const titleOf = (scale) => scale.label + (scale.unit ? `, ${scale.unit}` : "");
 
@@ -98,33 +89,43 @@
       svg.append(() => d3.select(ramp(scale)).attr("x", 8).attr("y", top).node());
       return top + 60;
     }
-    const longest = d3.max(scale.categories, (category) => category.name.length);
+    const items = itemsOf(scale, [scale]);
+    const longest = d3.max(items, (item) => item.name.length);
     const column = Math.min(width, 34 + 8 * longest);
     const columns = Math.max(1, Math.floor((width - 8) / column));
-    scale.categories.forEach((category, k) => {
+    items.forEach(({ name, colour }, k) => {
       const [x, line] = [8 + (k % columns) * column, top + Math.floor(k / columns) * LINE_PX];
-      svg.append("rect").attr("x", x).attr("y", line).attr("width", 12).attr("height", 12).attr("fill", category.colour);
-      write(category.name, x + 18, line + 11);
+      svg.append("rect").attr("x", x).attr("y", line).attr("width", 12).attr("height", 12).attr("fill", colour);
+      write(name, x + 18, line + 11);
     });
-    return top + Math.ceil(scale.categories.length / columns) * LINE_PX + 8;
+    return top + Math.ceil(items.length / columns) * LINE_PX + 8;
   };
 
-  /** Draw the legend of a scale. Categories are buttons that choose their spots. */
-  SW.legend = function (node, scale, { choose = null } = {}) {
+  /** What stands in a legend: categories, and what is missing, with the number of their spots. */
+  function itemsOf(scale, scales) {
+    const counts = d3.rollup(scales.flatMap(({ bins }) => [...bins]), (v) => v.length, (bin) => bin);
+    const items = (scale.categories || []).map((category, code) => ({ ...category, code, count: counts.get(code) || 0 }));
+    const missing = counts.get(NO_BIN);
+    return missing ? [...items, { name: "no value", colour: MISSING, code: NO_BIN, count: missing }] : items;
+  }
+
+  /**
+   * Draw the legend of a scale. Categories are buttons that choose their spots.
+   * @param {Object[]} [options.scales] of all sections, where there are several
+   */
+  SW.legend = function (node, scale, { choose = null, scales = [scale] } = {}) {
     const box = d3.select(node).attr("data-testid", "legend").classed("legend", true);
     box.selectAll("*").remove();
     box.append("div").attr("class", "legend-title").text(titleOf(scale));
-    if (scale.kind === "number") {
-      box.node().append(ramp(scale));
-      return;
-    }
-    const counts = d3.rollup(scale.bins, (v) => v.length, (bin) => bin);
-    box.append("ul").selectAll("li").data(scale.categories).join("li").each(function (category, code) {
+    if (scale.kind === "number") box.node().append(ramp(scale));
+    const items = itemsOf(scale, scales);
+    if (!items.length) return;
+    box.append("ul").selectAll("li").data(items).join("li").each(function ({ name, colour, code, count }) {
       const item = d3.select(this).append(choose ? "button" : "span").attr("class", "category");
       if (choose) item.attr("type", "button").attr("title", "Select these spots").on("click", () => choose(code));
-      item.append("span").attr("class", "swatch").style("background", category.colour);
-      item.append("span").text(category.name);
-      item.append("span").attr("class", "quiet").text(counts.get(code) || 0);
+      item.append("span").attr("class", "swatch").style("background", colour);
+      item.append("span").text(name);
+      item.append("span").attr("class", "quiet").text(SW.number(count));
     });
   };
 })((window.SW = window.SW || {}));

@@ -15,13 +15,14 @@
     return text;
   }
 
-  function bytesOf(base64) {
+  /** The bytes that a text stands for. */
+  SW.bytesOf = function (base64) {
     if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
     const binary = atob(base64);
     const bytes = new Uint8Array(binary.length);
     for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
     return bytes;
-  }
+  };
 
   function inflate(bytes) {
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -39,7 +40,7 @@
     array(name) {
       if (!this._arrays.has(name)) {
         const type = TYPES[this.blobs[name].dtype];
-        this._arrays.set(name, inflate(bytesOf(take(`blob-${name}`))).then((buffer) => new type(buffer)));
+        this._arrays.set(name, inflate(SW.bytesOf(take(`blob-${name}`))).then((buffer) => new type(buffer)));
       }
       return this._arrays.get(name);
     }
@@ -49,7 +50,7 @@
       const key = section.slide.tiles;
       if (!this._tiles.has(key)) this._tiles.set(key, JSON.parse(take(key)));
       const base64 = this._tiles.get(key)[`${level}/${x}/${y}`];
-      return base64 ? createImageBitmap(new Blob([bytesOf(base64)], { type: section.slide.mime })) : null;
+      return base64 ? createImageBitmap(new Blob([SW.bytesOf(base64)], { type: section.slide.mime })) : null;
     }
   }
 

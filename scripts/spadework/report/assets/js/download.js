@@ -7,6 +7,8 @@
   const LONGEST = 100; // of a file's name, without its ending
   const SVG = "http://www.w3.org/2000/svg";
   const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif";
+  const SVG_MIME = "image/svg+xml";
+  const LARGEST_PX = 16000; // No browser draws pictures much wider.
   const PRINT_SCALE = 300 / 96; // A PNG has 300 dpi at the size the chart has on screen.
 
   /** A name that any file system takes. */
@@ -63,21 +65,11 @@
     return { text: new XMLSerializer().serializeToString(copy), width, height };
   }
 
-  function isDataUri(source) {
-    return typeof source === "string" && source.startsWith("data:");
-  }
-
-  /** The bytes behind a data URI; the page may not fetch, not even those. */
-  function bytesOf(uri) {
-    return Uint8Array.from(atob(uri.slice(uri.indexOf(",") + 1)), (c) => c.charCodeAt(0));
-  }
-
-  /** @param {SVGElement|string} svg an element, the text of a file, or a data URI of it (base64) */
+  /** @param {SVGElement|string} svg an element, or a data URI (base64) */
   SW.saveSvg = function (svg, name) {
-    let text = svg;
-    if (isDataUri(svg)) text = bytesOf(svg);
-    else if (typeof svg !== "string") text = svgText(svg).text;
-    SW.save(name, new Blob([text], { type: "image/svg+xml" }));
+    // The page may not fetch, not even data URIs.
+    const content = typeof svg === "string" ? SW.bytesOf(svg.slice(svg.indexOf(",") + 1)) : svgText(svg).text;
+    SW.save(name, new Blob([content], { type: SVG_MIME }));
   };
 
   function loaded(uri) {
@@ -89,37 +81,28 @@
     });
   }
 
-  async function rasterise(source, scale) {
-    if (source instanceof HTMLCanvasElement) return source;
-    let image = source;
-    let url = null;
-    let size = null;
-    if (source instanceof SVGElement) {
-      const { text, width, height } = svgText(source);
-      size = [width, height];
-      url = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
-      image = await loaded(url);
-    } else if (isDataUri(source)) image = await loaded(source);
-    const [width, height] = size || [image.naturalWidth, image.naturalHeight];
+  /** Draw a picture onto a canvas: vectors with 300 dpi, others with the pixels that they have. */
+  async function rasterise(source) {
+    const drawing = source instanceof SVGElement ? svgText(source) : null;
+    const uri = drawing ? URL.createObjectURL(new Blob([drawing.text], { type: SVG_MIME })) : source;
+    const image = await loaded(uri);
+    const [width, height] = drawing ? [drawing.width, drawing.height] : [image.naturalWidth, image.naturalHeight];
+    const vector = drawing || source.startsWith(`data:${SVG_MIME}`);
+    const scale = vector ? Math.min(PRINT_SCALE, LARGEST_PX / Math.max(width, height)) : 1;
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
     const context = canvas.getContext("2d");
     context.fillStyle = "#fff";
     context.fillRect(0, 0, canvas.width, canvas.height);
     context.drawImage(image, 0, 0, canvas.width, canvas.height);
-    if (url) URL.revokeObjectURL(url);
+    if (drawing) URL.revokeObjectURL(uri);
     return canvas;
   }
 
-  /**
-   * @param {HTMLCanvasElement|SVGElement|HTMLImageElement|string} source a string is a data URI
-   * @param {number} [scale] pixels of the file per pixel of the source; without it 300 dpi for vectors, 1 for rasters
-   */
-  SW.savePng = async function (source, name, scale) {
-    const vector = source instanceof SVGElement || (isDataUri(source) && source.startsWith("data:image/svg"));
-    const canvas = await rasterise(source, scale || (vector ? PRINT_SCALE : 1));
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
-    if (blob) SW.save(name, blob);
+  /** @param {SVGElement|string} source an element, or a data URI */
+  SW.savePng = async function (source, name) {
+    const canvas = await rasterise(source);
+    canvas.toBlob((blob) => SW.save(name, blob), "image/png");
   };
 
   /**

@@ -14,10 +14,10 @@
     const clouds = root.append("section").attr("class", "clouds");
 
     addSelectionBar(main, page, section);
-    const slide = await SW.Slide.make(addFrame(main, "slide", "Slide with its spots").node(), page, section);
-    SW.addSaving(main.select(".frame"), slide, () => `${section.name}_slide`);
+    const slide = await SW.Slide.make(SW.addFrame(main, "slide", "Slide with its spots").node(), page, section);
+    SW.addSaving(main.select(".frame"), slide, `${section.name}_slide`, "slide");
     SW.slide = slide;
-    const shown = startClouds(clouds, page, section);
+    const recolourClouds = firstClouds(section).map((first, k) => addCloud(clouds, page, section, first, k));
 
     const colours = side.append("div").attr("class", "group");
     SW.colourChooser(colours, page, section.columns);
@@ -27,62 +27,62 @@
     addHelp(side);
 
     const recolour = async () => {
-      const legend = side.select(".legend").node();
-      const scale = await slide.colour(SW.state.colour);
-      SW.legend(legend, scale, { choose: (code) => selectCategory(scale, code) });
-      await Promise.all(shown.map((view) => view.cloud && view.cloud.colour(SW.state.colour)));
+      const key = SW.state.colour;
+      const [scale] = await Promise.all([slide.colour(key), ...recolourClouds.map((again) => again())]);
+      if (key !== SW.state.colour) return;
+      SW.legend(side.select(".legend").node(), scale, { choose: (code) => selectCategory(scale, code) });
     };
     SW.on("colour", recolour);
     await recolour();
   };
 
   /** A map's place on the page. */
-  function addFrame(parent, testid, label) {
+  SW.addFrame = function (parent, testid, label) {
     return parent.append("div").attr("class", "frame").append("div").attr("class", "map").attr("data-testid", testid)
       .attr("tabindex", 0).attr("role", "application")
       .attr("aria-label", `${label}. Arrow keys move, plus and minus zoom.`);
-  }
-
-  /** Buttons that save a map as it is seen. */
-  SW.addSaving = function (frame, view, name) {
-    const bar = frame.append("div").attr("class", "saving");
-    bar.append("button").attr("type", "button").attr("title", "Save as SVG").text("SVG")
-      .on("click", async () => SW.saveSvg(await view.svg(), `${name()}.svg`));
-    bar.append("button").attr("type", "button").attr("title", "Save as PNG").text("PNG")
-      .on("click", async () => SW.savePng(await view.svg(), `${name()}.png`));
   };
 
-  function startClouds(parent, page, section) {
-    return section.embeddings.length
-      ? [preferred(section, 0), preferred(section, 1)].filter((first, k) => k === 0 || section.embeddings.length > 1)
-          .map((first, k) => addCloud(parent, page, section, first, k))
-      : [];
+  /** Buttons that save a map as it is seen. */
+  SW.addSaving = function (frame, map, file, title) {
+    const bar = SW.saveButtons(frame.node(), { svg: () => map.svg(), png: () => map.svg(), file, title });
+    d3.select(bar).classed("saving", true);
+  };
+
+  /** Which embeddings are shown first: one by the image, and one by expression, if there are any. */
+  function firstClouds({ embeddings }) {
+    const byExpression = embeddings.findIndex((e) => e.label.startsWith("expression"));
+    const second = byExpression > 0 ? byExpression : 1;
+    return [0, second].filter((i) => i < embeddings.length);
   }
 
-  /** An embedding by the image first, one by expression beside it. */
-  function preferred(section, which) {
-    const byExpression = section.embeddings.findIndex((e) => e.label.startsWith("expression"));
-    return which === 0 || byExpression < 0 ? Math.min(which, section.embeddings.length - 1) : byExpression;
-  }
-
+  /** An embedding, to be chosen; returns what colours it as the page is coloured. */
   function addCloud(parent, page, section, first, number) {
-    const view = { cloud: null };
     const pane = parent.append("div").attr("class", "cloud");
-    const label = pane.append("label").text("Embedding ");
-    const select = label.append("select");
-    select.selectAll("option").data(section.embeddings).join("option").attr("value", (d, i) => i).text((d) => d.label);
-    select.property("value", first);
+    let chosen = section.embeddings[first];
+    const names = section.embeddings.map((e) => e.label);
+    SW.select(pane.node(), "Embedding", names, first, (i) => {
+      chosen = section.embeddings[i];
+      cloud = show();
+    });
+    const place = pane.append("div").node();
     const show = async () => {
-      pane.select(".frame").remove();
-      const chosen = section.embeddings[select.property("value")];
-      const node = addFrame(pane, `cloud-${number}`, chosen.label).node();
-      view.cloud = await SW.Cloud.make(node, page, section, chosen);
-      SW.addSaving(pane.select(".frame"), view.cloud, () => `${section.name}_${chosen.key.replace(/\W+/g, "_")}`);
-      await view.cloud.colour(SW.state.colour);
+      const embedding = chosen;
+      await Promise.all([page.array(embedding.x), page.array(embedding.y)]);
+      if (embedding !== chosen) return null; // another is chosen by now
+      SW.clear(place);
+      const node = SW.addFrame(d3.select(place), `cloud-${number}`, embedding.label).node();
+      const made = await SW.Cloud.make(node, page, section, embedding);
+      const file = `${section.name}_${embedding.key.replace(/\W+/g, "_")}`;
+      SW.addSaving(d3.select(place).select(".frame"), made, file, embedding.label);
+      await made.colour(SW.state.colour);
+      return made;
     };
-    select.on("change", show);
-    show();
-    return view;
+    let cloud = show();
+    return async () => {
+      const made = await cloud;
+      if (made) await made.colour(SW.state.colour);
+    };
   }
 
   /** Choose what spots are coloured by: a column, or a gene with a map. */
@@ -110,16 +110,17 @@
 
   function geneField(parent, page) {
     const names = page.genes.kept.map((gene) => page.genes.names[gene]).sort(d3.ascending);
-    const field = parent.append("label").text(`or by a gene (${names.length} have maps)`).append("input");
+    const label = parent.append("label").attr("class", "no-print").text(`or by a gene (${SW.number(names.length)} have maps)`);
+    const field = label.append("input");
     field.attr("type", "search").attr("list", "kept-genes").attr("autocomplete", "off").attr("spellcheck", "false")
       .attr("data-testid", "colour-gene").attr("placeholder", "name of a gene");
     parent.append("datalist").attr("id", "kept-genes").selectAll("option").data(names).join("option").attr("value", (n) => n);
     return field.on("change", () => {
-      const wanted = field.property("value").trim().toLowerCase();
-      const gene = page.genes.kept.find((g) => page.genes.names[g].toLowerCase() === wanted);
-      field.node().setCustomValidity(gene === undefined && wanted ? "No gene of this name has a map here." : "");
+      const wanted = field.property("value").trim();
+      const gene = SW.geneNamed(page, wanted, page.genes.kept);
+      field.node().setCustomValidity(gene === null && wanted ? "No gene of this name has a map here." : "");
       field.node().reportValidity();
-      if (gene !== undefined) SW.set({ colour: `gene:${gene}` });
+      if (gene !== null) SW.set({ colour: `gene:${gene}` });
     });
   }
 
@@ -160,10 +161,33 @@
       });
       canvas.dataset.spot = i;
       canvas.setAttribute("aria-label", `Patch around spot ${section.barcodes[i]}`);
-      SW.patch(canvas, page, section, i);
+      drawPatch(canvas, page, section, i);
     };
     SW.on("hover", look);
     SW.on("colour", look);
+  }
+
+  /** Draw the patch around a spot from the deepest tiles: a canvas of `edge` px. */
+  async function drawPatch(canvas, page, section, i) {
+    const [x, y] = await Promise.all([page.array(section.x), page.array(section.y)]);
+    const { tile_px: tile, levels } = section.slide;
+    const [w, h] = section.patch_px;
+    const [left, top] = [x[i] - w / 2, y[i] - h / 2];
+    const context = canvas.getContext("2d");
+    const range = (low, length) => d3.range(Math.max(0, Math.floor(low / tile)), Math.floor((low + length) / tile) + 1);
+    const places = d3.cross(range(left, w), range(top, h));
+    const images = await Promise.all(places.map(([u, v]) => page.tile(section, levels - 1, u, v)));
+    if (canvas.dataset.spot !== String(i)) return; // the pointer is elsewhere by now
+    context.fillStyle = "white";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.imageSmoothingQuality = "high";
+    const [sx, sy] = [canvas.width / w, canvas.height / h];
+    places.forEach(([u, v], k) => {
+      const image = images[k];
+      if (!image) return;
+      context.drawImage(image, (u * tile - left) * sx, (v * tile - top) * sy, image.width * sx, image.height * sy);
+      image.close();
+    });
   }
 
   function addDisplay(side) {
@@ -185,15 +209,15 @@
       "Drag to move, scroll to zoom, on slide and embeddings alike.",
       "Shift and drag, or the button Lasso, to select spots: they are selected in all views.",
       "Click a category in the legend to select its spots.",
-      "Tab to a view; arrow keys move it, + and - zoom it; Escape clears the selection.",
+      "Tab to a view; arrow keys move it, + and − zoom it, Enter looks at the spot in its middle. Escape clears the selection.",
     ]).join("li").text((line) => line);
   }
 
   /** Above the slide: lasso, what is selected, and saving it. */
   function addSelectionBar(main, page, section) {
     const bar = main.append("div").attr("class", "bar");
-    const lasso = bar.append("button").attr("type", "button").attr("data-testid", "lasso-button").attr("class", "no-print").attr("aria-pressed", "false")
-      .text("Lasso").on("click", () => SW.set({ lasso: !SW.state.lasso }));
+    const lasso = bar.append("button").attr("type", "button").attr("data-testid", "lasso-button").attr("class", "no-print")
+      .attr("aria-pressed", "false").text("Lasso").on("click", () => SW.set({ lasso: !SW.state.lasso }));
     SW.on("lasso", () => {
       lasso.attr("aria-pressed", SW.state.lasso);
       document.body.classList.toggle("lassoing", SW.state.lasso);
@@ -206,9 +230,14 @@
     button("Save CSV", () => saveSelection(page, section)).attr("data-testid", "csv-selection")
       .attr("title", "Save the selected spots, or all, with all their values");
     window.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") SW.set({ selection: null, lasso: false });
+      if (event.key === "Escape" && SW.route().tab === "explore") SW.set({ selection: null, lasso: false });
     });
-    const tell = async () => said.text(await summary(page, section));
+    let turn = 0;
+    const tell = async () => {
+      const mine = ++turn;
+      const text = await summary(page, section);
+      if (mine === turn) said.text(text);
+    };
     SW.on("selection", tell);
     SW.on("colour", tell);
     tell();
@@ -230,16 +259,18 @@
     return `${counted} · mean ${scale.label}: ${SW.number(mean(true))} inside, ${SW.number(mean(false))} outside`;
   }
 
+  /** All columns of the spots that are selected, or of all; and the gene that they are coloured by. */
   async function saveSelection(page, section) {
-    const scales = await Promise.all(section.columns.map((c) => SW.scaleOf(page, section, c.key)));
+    const keys = section.columns.map((c) => c.key);
+    if (!keys.includes(SW.state.colour)) keys.push(SW.state.colour);
+    const scales = await Promise.all(keys.map((key) => SW.scaleOf(page, section, key)));
     const chosen = SW.state.selection ? [...SW.state.selection].sort(d3.ascending) : d3.range(section.n_spots);
-    const value = (scale, i) => (scale.kind === "number" ? cell(scale.values[i]) : scale.text(i));
+    const value = ({ kind, values, categories }, i) =>
+      kind === "number" ? Number(values[i].toPrecision(7)) : (categories[values[i]] || { name: "" }).name;
     SW.csv(
-      ["barcode", ...section.columns.map((c) => c.key)],
+      ["barcode", ...scales.map(({ key, label }) => (key.startsWith("gene:") ? label : key))],
       chosen.map((i) => [section.barcodes[i], ...scales.map((scale) => value(scale, i))]),
       `${section.name}_spots.csv`,
     );
   }
-
-  const cell = (value) => (Number.isNaN(value) ? "" : String(Number(value.toPrecision(7))));
 })((window.SW = window.SW || {}));

@@ -10,7 +10,6 @@
     "depth and space": "given depth, at the number of independent spots that the section is worth for this gene",
     "mixed model": "a second opinion on depth and space",
   };
-  const signed = d3.format("+.2f");
   const known = new WeakMap();
   let chosen = null; // index of the gene the view shows
   let redraw = () => {};
@@ -49,11 +48,21 @@
   };
 
   /** Latents of a group are not those of its sections by themselves. */
-  SW.latentName = (page, k) => (page.kind === "cohort" ? `Shared latent ${k}` : `Latent ${k}`);
+  SW.latentName = (page, k) => (page.kind === "cohort" ? `shared latent ${k}` : `latent ${k}`);
 
   SW.latentLabel = function (page, latent) {
     const [name, share] = [SW.latentName(page, latent.k), latent.variance_ratio];
-    return share === undefined || share === null ? name : `${name} (${SW.percent(share)} of variance)`;
+    return SW.missing(share) ? name : `${name} (${SW.percent(share, ".1f")} of variance)`;
+  };
+
+  /** The gene of a name or identifier, as it is written if there is such a one; null if there is none. */
+  SW.geneNamed = function (page, text, genes = d3.range(page.genes.names.length)) {
+    const { names, ids } = page.genes;
+    const wanted = text.trim().toUpperCase();
+    const same = (name) => Boolean(name) && name.toUpperCase() === wanted;
+    const ways = [(i) => names[i] === text.trim(), (i) => same(names[i]), (i) => same(ids && ids[i])];
+    const found = ways.map((way) => genes.find(way)).find((gene) => gene !== undefined);
+    return found === undefined ? null : found;
   };
 
   /** Log10 of the level below which genes count as found. */
@@ -75,7 +84,7 @@
     return shown.map((s, i) => ({
       key: s.key, label: s.label, group: s.group, first: i === 0 || shown[i - 1].group !== s.group,
       kind: s.kind === "p" || s.kind === "fdr" ? "p" : "number",
-      format: s.kind === "effect" ? (v) => (Number.isNaN(v) ? "–" : signed(v)) : null,
+      format: s.kind === "effect" ? SW.signed : null,
       bold: s.kind === "fdr" ? (i) => foundIn(s.key, i) : null,
       marked: tests.some((test) => test.headline && test.name === s.group),
     }));
@@ -106,7 +115,9 @@
     return first.concat(second).slice(0, SUGGESTIONS);
   }
 
-  /** A search box with suggestions (ARIA combobox): arrows, Enter, Escape. */
+  const unknown = (name) => `No gene with “${name}” in its name was tested.`;
+
+  /** A search box with suggestions (ARIA combobox): arrows, Enter, Escape. Returns what says something below it. */
   function drawSearch(node, page) {
     const { names, ids, kept } = page.genes;
     const index = {
@@ -115,7 +126,7 @@
     };
     const mapped = new Set(kept);
     const box = d3.select(node).append("div").attr("class", "combobox");
-    box.append("label").attr("for", "gene-input").text(`Gene (${d3.format(",")(names.length)} tested)`);
+    box.append("label").attr("for", "gene-input").text(`Gene (${SW.number(names.length)} tested)`);
     const input = box.append("input").attr("id", "gene-input").attr("type", "search").attr("data-testid", "gene-search")
       .attr("role", "combobox").attr("aria-autocomplete", "list").attr("aria-expanded", "false")
       .attr("aria-controls", "gene-list")
@@ -143,7 +154,7 @@
     const open = () => {
       const text = input.property("value");
       found = suggestions(index, text);
-      said.text(text.trim() && !found.length ? `No gene with “${text.trim()}” in its name was tested.` : "");
+      said.text(text.trim() && !found.length ? unknown(text.trim()) : "");
       list.attr("hidden", found.length ? null : "");
       input.attr("aria-expanded", String(found.length > 0));
       const items = list.selectAll("li").data(found).join("li").attr("role", "option");
@@ -166,6 +177,7 @@
       event.stopPropagation();
       keys[event.key]();
     });
+    return (text) => said.text(text);
   }
 
   /** A labelled select; calls back with the index of what is chosen. */
@@ -194,7 +206,7 @@
     const facts = [
       id && id !== page.genes.names[gene] ? ["Identifier", id] : null,
       ["Mean expression", `${SW.number(means[gene])}, log(1 + counts per 10,000)`],
-      ["Found in", `${d3.format(",")(spots[gene])} of ${d3.format(",")(total)} spots`],
+      ["Found in", `${SW.number(spots[gene])} of ${SW.number(total)} spots`],
     ].filter(Boolean);
     const rows = head.append("dl").attr("class", "facts").selectAll("div").data(facts).join("div");
     rows.append("dt").text((d) => d[0]);
@@ -254,11 +266,8 @@
     head.append("h3").text(title);
     const map = box.append("div").attr("class", "map gene-map").attr("data-testid", "gene-map");
     map.attr("role", "img").attr("aria-label", title);
-    const slide = await SW.Slide.make(map.node(), page, section, { interactive: false });
-    const scale = await slide.colour(`gene:${gene}`);
-    const file = `${section.name}_${name}_map`;
-    SW.saveButtons(head.node(), { svg: () => slide.svg(), png: () => slide.svg(), file, title });
-    SW.legend(box.append("div").node(), scale);
+    const nodes = { head: head.node(), map: map.node(), legend: box.append("div").node() };
+    await SW.still(nodes, page, section, `gene:${gene}`, { file: `${section.name}_${name}_map`, title });
   }
 
   async function drawMaps(node, view) {
@@ -287,10 +296,12 @@
     if (columns.some((column) => !column)) return;
     // Sections are compared on the same axes.
     const scores = await Promise.all(columns.map((column) => page.array(column.values)));
-    const values = await Promise.all(page.sections.map((section) => SW.expression(page, section, gene)));
+    const scales = await Promise.all(page.sections.map((section) => SW.scaleOf(page, section, `gene:${gene}`)));
+    if (!node.isConnected) return; // something else is shown by now
+    const values = scales.map((scale) => scale.values);
     const domains = [scores, values].map((arrays) => d3.extent(arrays.flatMap((array) => d3.extent(array))));
     const grid = d3.select(node).append("div").attr("class", page.sections.length > 1 ? "chart-grid" : "").node();
-    const width = page.sections.length > 1 ? 380 : Math.min(800, grid.clientWidth);
+    const width = page.sections.length > 1 ? 380 : SW.charts.width(grid, 800);
     for (const [i, section] of page.sections.entries()) {
       await SW.charts.scatter(grid, { page, section, gene, k, width, x: scores[i], y: values[i], domains });
     }
@@ -328,35 +339,29 @@
     label.append("span").text(`only FDR < ${encoder.fdr}`);
   }
 
-  function geneNamed(page, rest) {
-    const wanted = rest.trim().toUpperCase();
-    return page.genes.names.findIndex((name) => name.toUpperCase() === wanted);
-  }
-
   SW.views = SW.views || {};
 
   SW.views.genes = async function (node, page) {
     const root = d3.select(node).classed("genes", true);
     const controls = root.append("div").attr("class", "view-controls");
-    drawSearch(controls.node(), page);
+    const say = drawSearch(controls.node(), page);
     const encoders = SW.encoderSelect(controls.node(), page);
     const latents = controls.append("span");
     const top = root.append("div").attr("class", "gene-page").classed("stacked", page.sections.length > 1);
     const bottom = root.append("div");
     const [means, spots] = await Promise.all([page.array(page.genes.mean), page.array(page.genes.n_spots)]);
     const view = { page, means, spots, gene: null, latent: 0 };
-    let turn = 0;
 
     const drawGene = async () => {
-      const mine = ++turn;
       view.gene = chosen;
-      top.selectAll("*").remove();
+      SW.clear(top.node());
       const part = (name) => top.append("section").attr("class", name).node();
       const [about, maps, scatter] = ["about", "maps", "scatter"].map(part);
       drawFacts(about, view);
       drawStatistics(about, view);
-      await drawMaps(maps, view);
-      if (mine === turn) await drawScatter(scatter, view);
+      const shown = { ...view };
+      await drawMaps(maps, shown);
+      await drawScatter(scatter, shown);
     };
     const drawLatent = () => {
       bottom.selectAll("*").remove();
@@ -366,10 +371,14 @@
       drawTable(bottom.append("div").node(), view);
     };
     const drawEncoder = async () => {
-      view.encoder = SW.encoder(page);
-      view.statistics = await SW.statistics(page, view.encoder);
-      const best = strongest(page, view.encoder, view.statistics);
-      if (chosen === null) [chosen, view.latent] = [best.gene, best.latent];
+      const encoder = SW.encoder(page);
+      const statistics = await SW.statistics(page, encoder);
+      if (encoder !== SW.encoder(page)) return; // another is chosen by now
+      Object.assign(view, { encoder, statistics });
+      if (chosen === null) {
+        const best = strongest(page, encoder, statistics);
+        [chosen, view.latent] = [best.gene, best.latent];
+      }
       view.gene = chosen;
       view.latent = Math.min(view.latent, view.encoder.latents.length - 1);
       encoders.property("value", String(SW.state.encoder));
@@ -401,14 +410,17 @@
     };
     const follow = () => {
       const { tab, rest } = SW.route();
-      const gene = tab === "genes" && rest ? geneNamed(page, rest) : -1;
-      if (gene < 0 || gene === chosen) return;
+      // The name that is shown may be that of several genes.
+      if (tab !== "genes" || !rest || (chosen !== null && rest === page.genes.names[chosen])) return;
+      const gene = SW.geneNamed(page, rest);
+      say(gene === null ? unknown(rest) : "");
+      if (gene === null || gene === chosen) return;
       chosen = gene;
       redraw();
     };
     follow();
     window.addEventListener("hashchange", follow);
-    SW.on("encoder", drawEncoder);
+    SW.on("encoder", () => SW.whenShown("genes", drawEncoder));
     await drawEncoder();
   };
 })((window.SW = window.SW || {}));

@@ -3,7 +3,7 @@
   "use strict";
 
   const TOP = 10;
-  const TRUST = { good: "Can be trusted", care: "Take care", poor: "Do not rely on it" };
+  const TRUST = { good: "No objections", care: "Take care", poor: "Do not rely on it" };
   const two = d3.format(".2f");
 
   function drawTrust(node, trust) {
@@ -15,41 +15,30 @@
   /** "71 % of variance · Moran's I 0.72 · …"; what is not known is left out. */
   function numbersLine(latent) {
     const parts = [
-      ["variance_ratio", (v) => `${SW.percent(v)} of variance`],
+      ["variance_ratio", (v) => `${SW.percent(v, ".1f")} of variance`],
       ["moran_i", (v) => `Moran's I ${two(v)}`],
       ["r_log10_umi", (v) => `r with depth ${two(v)}`],
       ["r_tissue_fraction", (v) => `r with tissue ${two(v)}`],
-      ["genes_up", (v) => `${d3.format(",")(v)} genes up, ${d3.format(",")(latent.genes_down)} down`],
+      ["genes_up", (v) => `genes: ${SW.number(v)} up, ${SW.number(latent.genes_down)} down`],
     ];
-    const known = parts.filter(([key]) => latent[key] !== null && latent[key] !== undefined);
+    const known = parts.filter(([key]) => !SW.missing(latent[key]));
     return known.map(([key, write]) => write(latent[key])).join(" · ");
   }
 
-  async function drawMap(node, page, section, column, title) {
-    const slide = await SW.Slide.make(node.select(".map").node(), page, section, { interactive: false });
-    const scale = await slide.colour(column.key);
-    const file = `${section.name}_${column.key.replace(/\W+/g, "_")}`;
-    SW.saveButtons(node.select(".chart-head").node(), { svg: () => slide.svg(), png: () => slide.svg(), file, title });
-    SW.legend(node.select(".map-legend").node(), scale);
-  }
+  const waiting = []; // maps that are not drawn yet
 
-  const waiting = new Map(); // places of maps that are not drawn yet, and how to draw them
-  const drawNow = (place) => {
-    const draw = waiting.get(place);
-    waiting.delete(place);
-    watcher.unobserve(place);
-    if (draw) draw();
-  };
-  const watcher = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) drawNow(entry.target);
-  }, { rootMargin: "600px" });
-  window.addEventListener("beforeprint", () => [...waiting.keys()].forEach(drawNow));
+  /** Draw maps one after the other, as long as they are seen. */
+  async function drawMaps() {
+    while (waiting.length && SW.route().tab === "latents") await waiting.shift()();
+    if (waiting.length) SW.whenShown("latents", drawMaps);
+  }
 
   async function goToSpot(spot, key) {
     SW.set({ colour: key });
     await SW.show("explore");
     SW.slide.goTo(spot);
     SW.set({ hover: spot });
+    SW.slide.node.focus({ preventScroll: true });
     window.scrollTo({ top: 0 });
   }
 
@@ -67,7 +56,7 @@
         .on("click", (event, d) => goToSpot(d.spot, column.key));
       patches.append("img").attr("src", (d) => d.image).attr("loading", "lazy")
         .attr("alt", (d) => `Patch around spot ${section.barcodes[d.spot]}, latent ${latent.k}`);
-      patches.append("span").text((d) => d3.format(".1f")(d.value));
+      patches.append("span").text((d) => SW.number(d.value));
     }
   }
 
@@ -91,7 +80,7 @@
         { key: "gene", label: "Gene", kind: "text" },
         {
           key: encoder.headline.effect, label: "Effect", kind: "number", title: encoder.headline.label,
-          format: d3.format("+.2f"),
+          format: SW.signed,
         },
         ...tests.map((test) => ({
           key: test.p, label: `p, ${test.name}`, kind: "p", marked: test.headline,
@@ -116,24 +105,29 @@
     ["n_overlap", "of them found"], ["expected", "by chance"], ["auc", "AUC"], ["p", "p"], ["fdr", "FDR"],
     ["genes", "Genes found"], ["collection", "Collection"],
   ];
-  const given = (value) => value !== null && value !== undefined && value !== "";
 
   function drawTerms(node, page, encoder, latent) {
     const { k, terms } = latent;
     if (!terms || !terms.length) return;
     const box = d3.select(node).append("details").attr("class", "terms");
     box.append("summary").text(`Gene sets that go with it (${terms.length} tests)`);
-    const write = {
-      p: (value) => (given(value) ? SW.pText(Math.log10(value)) : "–"),
-      genes: (value) => (given(value) ? value.replace(/;/g, "; ") : "–"),
+    const logarithms = new Set(["p", "fdr"]); // as tables have them
+    const cell = (i, key) => {
+      const value = terms[i][key];
+      return logarithms.has(key) && !SW.missing(value) ? Math.log10(value) : value;
     };
-    const columns = TERM_COLUMNS.filter(([key]) => terms.some((term) => given(term[key]))).map(([key, label]) => ({
-      key, label, kind: typeof terms.map((term) => term[key]).find(given) === "number" ? "number" : "text",
-      format: key === "fdr" ? write.p : write[key], bold: key === "fdr" ? (i) => terms[i].fdr < encoder.fdr : null,
+    const kindOf = (key) => {
+      if (logarithms.has(key)) return "p";
+      return typeof terms.map((term) => term[key]).find((value) => !SW.missing(value)) === "number" ? "number" : "text";
+    };
+    const filled = ([key]) => terms.some((term) => !SW.missing(term[key]));
+    const columns = TERM_COLUMNS.filter(filled).map(([key, label]) => ({
+      key, label, kind: kindOf(key), bold: key === "fdr" ? (i) => terms[i].fdr < encoder.fdr : null,
+      format: key === "genes" ? (value) => (SW.missing(value) ? SW.NONE : value.replace(/;/g, "; ")) : null,
     }));
     const all = Object.keys(terms[0]);
     SW.table(box.node(), {
-      label: `Gene sets of latent ${k}`, columns, rows: terms, pageSize: 10, filter: "Any word",
+      label: `Gene sets of latent ${k}`, columns, cell, n: terms.length, pageSize: 10, filter: "Any word",
       file: `${page.title}_${encoder.name}_terms_${k}.csv`,
       csv: () => ({ columns: all, rows: terms.map((term) => all.map((key) => term[key])) }),
     });
@@ -154,11 +148,12 @@
     if (column) {
       const title = `Latent ${latent.k} over the slide`;
       const place = body.append("section");
-      place.append("div").attr("class", "chart-head").append("h4").text(title);
-      place.append("div").attr("class", "map latent-map").attr("role", "img").attr("aria-label", title);
-      place.append("div").attr("class", "map-legend");
-      waiting.set(place.node(), () => drawMap(place, page, section, column, title));
-      watcher.observe(place.node());
+      const head = place.append("div").attr("class", "chart-head");
+      head.append("h4").text(title);
+      const map = place.append("div").attr("class", "map latent-map").attr("role", "img").attr("aria-label", title);
+      const nodes = { head: head.node(), map: map.node(), legend: place.append("div").node() };
+      const file = `${section.name}_${column.key.replace(/\W+/g, "_")}`;
+      waiting.push(() => SW.still(nodes, page, section, column.key, { file, title }));
       drawPatches(body.node(), section, column, latent);
     }
     drawGenes(body.node(), page, encoder, statistics, latent);
@@ -173,18 +168,19 @@
     root.append("p").attr("class", "note").text(
       "A latent is one of the main ways in which the patches of the H&E image differ, strongest first. Its sign is "
       + "arbitrary: high and low could be swapped.");
-    const cards = root.append("div");
+    const cards = root.append("div").node();
+    SW.panels(root.append("div").node(), page, "latents");
     const draw = async () => {
       const encoder = SW.encoder(page);
-      encoders.property("value", String(SW.state.encoder));
       const statistics = await SW.statistics(page, encoder);
-      waiting.clear();
-      watcher.disconnect();
-      cards.selectAll("*").remove();
-      encoder.latents.forEach((latent) => drawCard(cards.node(), page, encoder, statistics, latent));
-      SW.panels(cards.node(), page, "latents");
+      if (encoder !== SW.encoder(page)) return; // another is chosen by now
+      encoders.property("value", String(SW.state.encoder));
+      waiting.length = 0;
+      SW.clear(cards);
+      encoder.latents.forEach((latent) => drawCard(cards, page, encoder, statistics, latent));
+      drawMaps();
     };
-    SW.on("encoder", draw);
+    SW.on("encoder", () => SW.whenShown("latents", draw));
     await draw();
   };
 })((window.SW = window.SW || {}));

@@ -50,19 +50,29 @@
       .attr("aria-labelledby", ([key]) => `tab-${key}`).attr("hidden", "");
   }
 
-  /** Arrow keys go from tab to tab. */
+  /** Arrow keys go from tab to tab, Home and End to the first and last. */
   function moveFocus(event, [key]) {
     const keys = tabs().map(([name]) => name);
-    const steps = { ArrowRight: 1, ArrowLeft: -1 };
+    const steps = { ArrowRight: (i) => i + 1, ArrowLeft: (i) => i - 1, Home: () => 0, End: () => -1 };
     if (!(event.key in steps)) return;
-    const next = keys[(keys.indexOf(key) + steps[event.key] + keys.length) % keys.length];
+    event.preventDefault();
+    const next = keys[(steps[event.key](keys.indexOf(key)) + keys.length) % keys.length];
     SW.show(next);
     document.getElementById(`tab-${next}`).focus();
   }
 
+  /** An address may have been written by hand. */
+  function decoded(text) {
+    try {
+      return decodeURIComponent(text);
+    } catch (error) {
+      return text;
+    }
+  }
+
   /** What the address says is shown: {tab, rest}. */
   SW.route = function () {
-    const [tab, ...rest] = decodeURIComponent(window.location.hash.slice(1)).split("=");
+    const [tab, ...rest] = decoded(window.location.hash.slice(1)).split("=");
     const known = tabs().map(([key]) => key);
     return { tab: known.includes(tab) ? tab : known[0], rest: rest.join("=") };
   };
@@ -74,16 +84,40 @@
   };
 
   const built = new Map();
+  const waiting = new Map();
+
+  /** Draw (again) what a view shows: now, or when it is seen, as nothing has a size before. */
+  SW.whenShown = async function (tab, draw) {
+    if (SW.route().tab === tab) await draw();
+    else waiting.set(tab, draw);
+  };
+
+  async function build(tab, node) {
+    try {
+      await (PLAIN.has(tab) ? SW.panels(node, page, tab) : SW.views[tab](node, page));
+    } catch (error) {
+      fail(node, error);
+    }
+  }
 
   async function follow() {
     const { tab } = SW.route();
     d3.selectAll("[role=tab]").attr("aria-selected", ([key]) => String(key === tab))
       .attr("tabindex", ([key]) => (key === tab ? 0 : -1));
     d3.selectAll(".view").attr("hidden", ([key]) => (key === tab ? null : ""));
-    const node = document.getElementById(`view-${tab}`);
-    if (!built.has(tab)) built.set(tab, PLAIN.has(tab) ? SW.panels(node, page, tab) : SW.views[tab](node, page));
+    if (!built.has(tab)) built.set(tab, build(tab, document.getElementById(`view-${tab}`)));
     await built.get(tab);
+    const draw = waiting.get(tab);
+    waiting.delete(tab);
+    if (draw) await draw();
   }
 
-  start();
+  /** Say that something went wrong, rather than show nothing. */
+  function fail(node, error) {
+    d3.select(node).append("p").attr("class", "warning").attr("role", "alert")
+      .text(`This could not be drawn (${error.message}). The page needs a browser from 2023 or later.`);
+    console.error(error);
+  }
+
+  start().catch((error) => fail(document.getElementById("app"), error));
 })((window.SW = window.SW || {}));

@@ -111,23 +111,33 @@
     d3.select(svg).attr("height", y + 8).attr("viewBox", `0 0 ${width} ${y + 8}`);
   }
 
-  const widthOf = (node, most) => Math.max(300, Math.min(most, node.clientWidth || most));
-  const labelled = (label) => ({ label, labelAnchor: "center", labelArrow: "none" });
-
   SW.charts = {};
 
-  /** A gene against a latent, a dot per spot, coloured by the clusters of the section. */
+  /** The width of a chart in a node. */
+  SW.charts.width = (node, most) => Math.max(300, Math.min(most, node.clientWidth || most));
+  const labelled = (label) => ({ label, labelAnchor: "center", labelArrow: "none" });
+
+  const SHORT = 26;
+  const shortened = (name) => (name.length > SHORT ? `${name.slice(0, SHORT - 1)}…` : name);
+
+  /** What tells spots apart best: their clusters, or else any classes that a section has. */
+  function classesOf(section) {
+    const classes = section.columns.filter((c) => c.kind === "category");
+    return classes.find((c) => c.group === "Clusters") || classes[0];
+  }
+
+  /** A gene against a latent, a dot per spot, coloured by the classes of the section. */
   SW.charts.scatter = async function (node, { page, section, gene, k, width, x, y, domains }) {
-    const clusters = section.columns.find((c) => c.kind === "category" && c.group === "Clusters");
-    const scale = clusters ? await SW.scaleOf(page, section, clusters.key) : null;
+    const classes = classesOf(section);
+    const scale = classes ? await SW.scaleOf(page, section, classes.key) : null;
     const step = Math.ceil(x.length / MOST_DOTS);
     const spots = d3.range(0, x.length, step).filter((i) => !Number.isNaN(x[i]) && !Number.isNaN(y[i]));
     const name = page.genes.names[gene];
     const svg = Plot.plot({
       ...FRAME, width, height: 340, color: { type: "identity" },
       inset: 5,
-      x: { ...labelled(`${SW.latentName(page, k)} (score of the spot)`), domain: domains[0], ticks: 6 },
-      y: { ...labelled(`${name}, log(1 + counts per 10,000)`), domain: domains[1], grid: true, ticks: 6 },
+      x: { ...labelled(`Score of the spot on ${SW.latentName(page, k)}`), domain: domains[0], ticks: 6 },
+      y: { ...labelled(`${shortened(name)}, log(1 + counts per 10,000)`), domain: domains[1], grid: true, ticks: 6 },
       marks: [
         Plot.dot(spots, {
           x: (i) => x[i], y: (i) => y[i], r: 3, fill: (i) => (scale ? scale.colour(i) : DOWN), fillOpacity: 0.8,
@@ -137,10 +147,10 @@
     });
     if (scale) addLegend(svg, scale.categories.map((category) => ({ colour: category.colour, text: category.name })));
     const by = scale ? `, coloured by: ${scale.label}` : "";
-    const part = step > 1 ? ` Every ${step}th spot is drawn.` : "";
-    const several = page.sections.length > 1;
+    const part = step > 1 ? ` One spot in ${step} is drawn.` : "";
+    const where = page.sections.length > 1 ? `${section.name}: ` : "";
     SW.chart(node, svg, {
-      title: several ? `${section.name}: ${name} against shared latent ${k}` : `${name} against latent ${k}`,
+      title: `${where}${name} against ${SW.latentName(page, k)}`,
       caption: `One dot is one spot${by}. Expression is as measured: not adjusted for sequencing depth.${part}`,
       file: `${section.name}_${name}_latent_${k}`, testid: "gene-scatter",
     });
@@ -182,7 +192,7 @@
     return d3.range(page.genes.names.length).map((gene) => {
       const [x, p] = [statistics.value(test.effect, latent, gene), statistics.value(test.p, latent, gene)];
       return { gene, x, y: -p, p, found: test.fdr ? statistics.value(test.fdr, latent, gene) < cut : false };
-    }).filter((d) => !Number.isNaN(d.x) && !Number.isNaN(d.y));
+    }).filter((d) => Number.isFinite(d.x) && Number.isFinite(d.y));
   }
 
   const colourOf = (d) => (d.found ? (d.x > 0 ? UP : DOWN) : WEAK);
@@ -196,7 +206,7 @@
     const label = encoder.statistics.find((s) => s.key === test.effect).label;
     const svg = Plot.plot({
       ...FRAME, width, height: 480, color: { type: "identity" },
-      x: { ...labelled(`Effect (latent ${encoder.latents[view.latent].k}): ${label}`), domain: [-reach, reach] },
+      x: { ...labelled(`Effect (${SW.latentName(page, encoder.latents[view.latent].k)}): ${label}`), domain: [-reach, reach] },
       y: { ...labelled("−log10 of the p-value"), domain: [0, top], grid: true },
       marks: [
         Plot.rect(gridCells(rest, reach / 60, top / 120), { x1: "x1", x2: "x2", y1: "y1", y2: "y2", fill: "fill" }),
@@ -205,7 +215,7 @@
         Plot.dot(dots, { x: "x", y: "y", r: 3, fill: colourOf, fillOpacity: (d) => (d.found ? 0.9 : 0.5) }),
         Plot.tip(dots, Plot.pointer({
           x: "x", y: "y", maxRadius: 15,
-          title: (d) => `${page.genes.names[d.gene]}\n${label} ${d3.format("+.2f")(d.x)}\np ${SW.pText(d.p)}`,
+          title: (d) => `${page.genes.names[d.gene]}\n${label} ${SW.signed(d.x)}\np ${SW.pText(d.p)}`,
         })),
       ],
     });
@@ -216,20 +226,21 @@
     const { page, encoder } = view;
     const k = encoder.latents[view.latent].k;
     const points = volcanoPoints(view, test);
-    const { svg, dots } = plotVolcano(points, view, test, widthOf(node, 1250));
+    const { svg, dots } = plotVolcano(points, view, test, SW.charts.width(node, 1250));
     const sides = [dots.filter((d) => d.x > 0), dots.filter((d) => d.x < 0)];
     const order = (a, b) => b.found - a.found || a.p - b.p;
     addNames(svg, sides.flatMap((side) => side.sort(order).slice(0, LABELLED)).sort(order), page);
     const percent = SW.percent(encoder.fdr);
+    const found = (side) => SW.number(side.filter((d) => d.found).length);
     addLegend(svg, [
-      { colour: UP, text: `rises with the latent, FDR < ${percent} (${sides[0].filter((d) => d.found).length})` },
-      { colour: DOWN, text: `falls with it, FDR < ${percent} (${sides[1].filter((d) => d.found).length})` },
+      { colour: UP, text: `rises with the latent, FDR < ${percent} (${found(sides[0])})` },
+      { colour: DOWN, text: `falls with it, FDR < ${percent} (${found(sides[1])})` },
       { colour: WEAK, text: "p < 0.05, not found" },
-      { colour: "#e6e9ec", text: `all others, as a density (${d3.format(",")(points.length - dots.length)})` },
+      { colour: "#e6e9ec", text: `all others, as a density (${SW.number(points.length - dots.length)})` },
     ]);
     d3.select(svg).style("cursor", "pointer").on("click", () => { if (svg.value) SW.chooseGene(svg.value.gene); });
     SW.chart(node, svg, {
-      title: `${SW.latentName(page, k)}: ${test.name}`, testid: "volcano",
+      title: `Volcano of ${SW.latentName(page, k)}: ${test.name}`, testid: "volcano",
       file: `${page.title}_${encoder.name}_volcano_${k}`,
       caption: "One dot is one gene; click it to see the gene. The table below holds the same, and all other genes.",
     });
@@ -255,7 +266,7 @@
       const [x, y] = [svg.scale("x").apply(point.x), svg.scale("y").apply(point.y)];
       const name = view.page.genes.names[gene];
       const room = 4 + textWidth(name) / 1.8; // it is bold
-      const middle = Math.max(room, Math.min(svg.viewBox.baseVal.width - room, x));
+      const middle = Math.max(FRAME.marginLeft + room, Math.min(svg.viewBox.baseVal.width - room, x));
       const group = d3.select(svg).append("g").attr("class", "chosen").attr("pointer-events", "none");
       group.append("circle").attr("cx", x).attr("cy", y).attr("r", 7)
         .attr("fill", "none").attr("stroke", "black").attr("stroke-width", 2);

@@ -2,11 +2,11 @@
 (function (SW) {
   "use strict";
 
-  // Redrawing more spots than this for every frame is too slow; their picture is moved instead.
-  const MANY_SPOTS = 10000;
-  const FADED = 0.12;
-  const CORNERS = 24; // of the polygon drawn for a round spot
+  const FADED = 0.12; // opacity of what is not selected
+  const UNLINKED = { ...SW.state }; // how maps look that do not follow the page
+  const CORNERS = 24; // of the ring around a round spot
   const DOT_PX = 3.5;
+  const TINY_PX = 1.5; // Smaller spots look the same as squares, which are drawn faster.
   const PRINT_SCALE = 2; // pixels of a saved slide per pixel of the screen
 
   /** The outline of a spot around 0, scaled to its size. */
@@ -24,6 +24,8 @@
     return `rgba(${r},${g},${b},${opacity})`;
   }
 
+  const mapsAt = new WeakMap(); // by their nodes
+
   /** What slide and embedding have in common. */
   class SpotMap {
     /**
@@ -33,64 +35,116 @@
      * @param options.linked whether hover, selection and display are those of the page
      */
     constructor(node, page, section, x, y, { interactive = true, linked = interactive } = {}) {
-      Object.assign(this, { node, page, section, x, y, interactive, linked, scale: null, styles: null });
-      this.source = new ol.source.Vector({ useSpatialIndex: false });
-      const Layer = x.length > MANY_SPOTS ? ol.layer.VectorImage : ol.layer.Vector;
-      this.layer = new Layer({ source: this.source, style: (feature) => this.style(feature.get("i")), imageRatio: 2 });
+      Object.assign(this, { node, page, section, x, y, interactive, linked, scale: null, marked: null, version: 0 });
+      this.layer = new ol.layer.Layer({ className: "ol-layer spots", render: (frame) => this.paint(frame) });
       this.marker = new ol.layer.Vector({ source: new ol.source.Vector(), style: this.ring() });
-      this.tree = d3.quadtree(d3.range(x.length), (i) => x[i], (i) => y[i]);
+      this.canvas = document.createElement("canvas");
+      this.box = d3.create("div").attr("class", "ol-layer spots").style("position", "absolute").node();
+      this.box.append(this.canvas);
+      this.undo = []; // what ends with the map
     }
 
     start(map) {
       this.map = map;
-      this.draw();
+      mapsAt.set(this.node, this);
+      this.fit();
+      // Drawn where nobody sees it, it has no size yet.
+      if (!this.drawn()) map.once("change:size", () => this.fit());
       if (this.linked) this.follow();
-      window.addEventListener("beforeprint", () => this.freeze());
-      window.addEventListener("afterprint", () => this.thaw());
+      this.listen(window, "beforeprint", () => this.freeze());
+      this.listen(window, "afterprint", () => this.thaw());
     }
 
-    features() {
-      return Array.from(this.x, (_, i) => {
-        const feature = new ol.Feature(this.shape(i));
-        feature.set("i", i, true);
-        return feature;
-      });
+    /** Listen for as long as the map is there. */
+    listen(target, event, listener) {
+      target.addEventListener(event, listener);
+      this.undo.push(() => target.removeEventListener(event, listener));
     }
 
-    draw() {
-      this.source.clear(true);
-      this.source.addFeatures(this.features());
+    on(event, listener) {
+      this.undo.push(SW.on(event, listener));
     }
 
-    style(i) {
-      if (!this.scale) return null;
-      const chosen = this.linked ? SW.state.selection : null;
-      const key = `${this.scale.bins[i]}${chosen && !chosen.has(i) ? "-" : ""}`;
-      let style = this.styles.get(key);
-      if (!style) {
-        const opacity = chosen && !chosen.has(i) ? FADED : SW.state.opacity;
-        style = this.coloured(faint(this.scale.colour(i), opacity), chosen !== null && chosen.has(i));
-        this.styles.set(key, style);
+    dispose() {
+      this.undo.forEach((undo) => undo());
+      this.map.setTarget(null);
+      this.map.dispose();
+    }
+
+    /** Whether it has room on the page. */
+    drawn() {
+      const size = this.map.getSize();
+      return Boolean(size && size[0] && size[1]);
+    }
+
+    /** Size, opacity and selection of the spots. */
+    get look() {
+      return this.linked ? SW.state : UNLINKED;
+    }
+
+    /** Spots with their opacities, those that are selected above the others. */
+    *spots() {
+      const { selection, opacity } = this.look;
+      for (const chosen of selection ? [false, true] : [true]) {
+        const shown = chosen ? opacity : Math.min(opacity, FADED);
+        for (let i = 0; i < this.x.length; i++) if (!selection || selection.has(i) === chosen) yield [i, shown];
       }
-      return style;
+    }
+
+    /** Draw the spots in sight, unless they are drawn already: much faster than as features of the map. */
+    paint({ coordinateToPixelTransform: [a, , , d, e, f], size, pixelRatio }) {
+      const [width, height] = size;
+      const painted = [a, d, e, f, width, height, pixelRatio, this.version].join();
+      if (!this.scale || painted === this.painted) return this.box;
+      this.painted = painted;
+      [this.canvas.width, this.canvas.height] = size.map((edge) => Math.round(edge * pixelRatio));
+      this.canvas.style.transformOrigin = "top left";
+      this.canvas.style.transform = `matrix(${1 / pixelRatio}, 0, 0, ${1 / pixelRatio}, 0, 0)`;
+      const context = this.canvas.getContext("2d");
+      context.scale(pixelRatio, pixelRatio);
+      const [rx, ry] = this.radii(1 / a);
+      for (const [i, opacity] of this.spots()) {
+        const [x, y] = [a * this.x[i] + e, d * this.y[i] + f];
+        if (x < -rx || x > width + rx || y < -ry || y > height + ry) continue;
+        context.fillStyle = this.css(i, opacity);
+        if (this.square || rx < TINY_PX) {
+          context.fillRect(x - rx, y - ry, 2 * rx, 2 * ry);
+          continue;
+        }
+        context.beginPath();
+        context.ellipse(x, y, rx, ry, 0, 0, 2 * Math.PI);
+        context.fill();
+      }
+      return this.box;
+    }
+
+    /** The colour of a spot with an opacity. */
+    css(i, opacity) {
+      const key = `${this.scale.bins[i]} ${opacity}`;
+      if (!this.known.has(key)) this.known.set(key, faint(this.scale.colour(i), opacity));
+      return this.known.get(key);
     }
 
     /** Colour the spots by a column or a gene. */
     async colour(key) {
+      this.wanted = key;
       const scale = await SW.scaleOf(this.page, this.section, key);
+      if (this.wanted !== key) return scale; // something else is asked for by now
       this.scale = scale;
+      this.known = new Map();
       this.restyle();
       return scale;
     }
 
     restyle() {
-      this.styles = new Map();
+      this.version += 1;
       this.layer.changed();
     }
 
-    /** The spot at a place of the map, or null. */
-    spotAt([x, y]) {
-      const found = this.tree.find(x, y, this.reach());
+    /** The spot at a place of the map, or null; `reach`: how far from it. */
+    spotAt([x, y], reach = this.reach()) {
+      if (!this.tree) this.tree = d3.quadtree(d3.range(this.x.length), (i) => this.x[i], (i) => this.y[i]);
+      const found = this.tree.find(x, y, reach);
       return found === undefined ? null : found;
     }
 
@@ -99,14 +153,19 @@
       map.on("pointermove", (event) => {
         if (!event.dragging) SW.set({ hover: this.spotAt(event.coordinate) });
       });
-      node.addEventListener("mouseleave", () => SW.set({ hover: null }));
-      // A tap shows what the pointer shows elsewhere.
+      this.listen(node, "mouseleave", () => SW.set({ hover: null }));
+      // A tap shows what the pointer shows elsewhere; so does Enter, of the spot in the middle.
       map.on("click", (event) => SW.set({ hover: this.spotAt(event.coordinate) }));
-      SW.on("hover", () => this.mark(SW.state.hover));
-      SW.on("selection", () => this.restyle());
+      this.listen(node, "keydown", (event) => {
+        if (event.key !== "Enter" || event.target !== node) return;
+        SW.set({ hover: this.spotAt(map.getView().getCenter(), Infinity) });
+      });
+      this.on("hover", () => this.mark(SW.state.hover));
+      this.on("selection", () => this.restyle());
       const lasso = (event) => SW.state.lasso || ol.events.condition.shiftKeyOnly(event);
       const draw = new ol.interaction.Draw({
-        type: "Polygon", freehand: true, condition: lasso, freehandCondition: lasso,
+        // Not `freehand: true`, which would draw without asking.
+        type: "Polygon", condition: lasso, freehandCondition: lasso,
         style: new ol.style.Style({
           stroke: new ol.style.Stroke({ color: "#111", width: 2, lineDash: [6, 4] }),
           fill: new ol.style.Fill({ color: "rgba(0,114,178,0.12)" }),
@@ -127,6 +186,8 @@
     }
 
     mark(i) {
+      if (i === this.marked) return;
+      this.marked = i;
       const source = this.marker.getSource();
       source.clear();
       if (i !== null && i < this.x.length) source.addFeature(new ol.Feature(this.shape(i)));
@@ -135,7 +196,8 @@
     /** All canvases of the map in one; opacities are in them. */
     composite([width, height]) {
       const picture = Object.assign(document.createElement("canvas"), { width, height });
-      const context = picture.getContext("2d");
+      // Pixels, of which one picture is printed; else browsers print all that it was drawn from.
+      const context = picture.getContext("2d", { willReadFrequently: true });
       context.fillStyle = "white";
       context.fillRect(0, 0, width, height);
       const ratio = window.devicePixelRatio;
@@ -150,8 +212,8 @@
 
     /** On paper a map has another width, and no time to be drawn for it: its picture is printed, which can shrink. */
     freeze() {
+      if (!this.drawn() || this.node.querySelector(".printed")) return;
       const size = this.map.getSize();
-      if (!size || !size[0] || this.node.querySelector(".printed")) return;
       const picture = this.composite(size.map((edge) => Math.round(edge * window.devicePixelRatio)));
       this.addScaleBar(picture.getContext("2d"), size);
       picture.className = "printed";
@@ -176,7 +238,13 @@
     }
 
     /** The map as it is seen, as SVG: spots as shapes, the slide as a picture under them, what the colours mean below. */
-    async svg() {
+    svg() {
+      // One picture after the other: each needs the map for itself.
+      this.saving = Promise.resolve(this.saving).catch(() => {}).then(() => this.drawSvg());
+      return this.saving;
+    }
+
+    async drawSvg() {
       const [width, height] = this.map.getSize();
       const svg = d3.create("svg").attr("xmlns", "http://www.w3.org/2000/svg").attr("font-family", "sans-serif");
       const page = svg.append("rect").attr("width", width).attr("fill", "white");
@@ -191,12 +259,16 @@
 
     svgSpots(parent, seen) {
       const group = parent.append("g");
-      const chosen = this.linked ? SW.state.selection : null;
-      const toPixel = (place) => this.map.getPixelFromCoordinate(place).map((v) => Math.round(v * 100) / 100);
-      for (let i = 0; i < this.x.length; i++) {
+      const [rx, ry] = this.radii(this.map.getView().getResolution());
+      const round = (v) => Math.round(v * 100) / 100;
+      for (const [i, opacity] of this.spots()) {
         if (!ol.extent.containsXY(seen, this.x[i], this.y[i])) continue;
-        this.svgSpot(group, i, toPixel).attr("fill", d3.color(this.scale.colour(i)).formatHex())
-          .attr("fill-opacity", chosen && !chosen.has(i) ? FADED : SW.state.opacity)
+        const [x, y] = this.map.getPixelFromCoordinate([this.x[i], this.y[i]]);
+        const spot = this.square
+          ? group.append("rect").attr("x", round(x - rx)).attr("y", round(y - ry)).attr("width", round(2 * rx))
+            .attr("height", round(2 * ry))
+          : group.append("ellipse").attr("cx", round(x)).attr("cy", round(y)).attr("rx", round(rx)).attr("ry", round(ry));
+        spot.attr("fill", d3.color(this.scale.colour(i)).formatHex()).attr("fill-opacity", opacity)
           .append("title").text(this.section.barcodes[i]);
       }
     }
@@ -213,6 +285,7 @@
       super(node, page, section, x, y, options);
       const { width, height } = section.slide;
       this.outline = outline(section.spot);
+      this.square = section.spot.shape === "square";
       const um = section.slide.um_per_px[0];
       const extent = [0, -height, width, 0];
       this.projection = new ol.proj.Projection({
@@ -232,9 +305,8 @@
           }),
         }),
       );
-      this.fit();
       if (this.linked) {
-        SW.on("display", () => this.display());
+        this.on("display", () => this.display());
         this.display();
       }
     }
@@ -252,6 +324,7 @@
 
     /** Show all spots. */
     fit(options = {}) {
+      if (!this.drawn()) return;
       const spots = [d3.min(this.x), d3.min(this.y), d3.max(this.x), d3.max(this.y)];
       const margin = Math.max(...this.section.spot.size_px) * 1.5;
       this.map.getView().fit(ol.extent.buffer(spots, margin), { size: this.map.getSize(), ...options });
@@ -279,7 +352,10 @@
           const canvas = Object.assign(document.createElement("canvas"), { width: edge, height: edge });
           const image = await this.page.tile(this.section, level, x, y);
           this.loaded.add(level);
-          if (image) canvas.getContext("2d").drawImage(image, 0, 0);
+          if (image) {
+            canvas.getContext("2d").drawImage(image, 0, 0);
+            image.close();
+          }
           return canvas;
         },
       });
@@ -287,22 +363,17 @@
 
     display() {
       this.tiles.setOpacity(SW.state.image);
-      if (this.drawnSize !== SW.state.size) this.draw();
       this.restyle();
     }
 
-    draw() {
-      this.drawnSize = this.linked ? SW.state.size : 1;
-      super.draw();
+    /** Half the width and height of a spot on the screen. */
+    radii(resolution) {
+      return this.section.spot.size_px.map((edge) => ((edge / 2) * this.look.size) / resolution);
     }
 
     shape(i) {
-      const [x, y, size] = [this.x[i], this.y[i], this.drawnSize];
+      const [x, y, size] = [this.x[i], this.y[i], this.look.size];
       return new ol.geom.Polygon([this.outline.map(([dx, dy]) => [x + dx * size, y + dy * size])]);
-    }
-
-    coloured(colour) {
-      return new ol.style.Style({ fill: new ol.style.Fill({ color: colour }) });
     }
 
     ring() {
@@ -339,11 +410,6 @@
       const um = this.map.getSize()[0] * this.map.getView().getResolution() * this.section.slide.um_per_px[0];
       return `${this.section.name} · width shown: ${SW.number(Math.round(um))} µm`;
     }
-
-    svgSpot(group, i, toPixel) {
-      const places = this.outline.map(([dx, dy]) => toPixel([this.x[i] + dx * this.drawnSize, this.y[i] + dy * this.drawnSize]));
-      return group.append("path").attr("d", `M${places.slice(0, -1).map((p) => p.join(",")).join("L")}Z`);
-    }
   };
 
   SW.Cloud = class extends SpotMap {
@@ -364,14 +430,16 @@
           layers: [this.layer, this.marker],
           controls: ol.control.defaults.defaults({ attribution: false, rotate: false }),
           interactions: ol.interaction.defaults.defaults({ shiftDragZoom: false }),
-          view: new ol.View({ projection, extent: ol.extent.buffer(this.extent, edge), showFullExtent: true, minResolution: edge / 1e5 }),
+          view: new ol.View({
+            projection, extent: ol.extent.buffer(this.extent, edge), showFullExtent: true, minResolution: edge / 1e5,
+          }),
         }),
       );
-      this.fit();
-      SW.on("display", () => this.restyle());
+      this.on("display", () => this.restyle());
     }
 
     fit() {
+      if (!this.drawn()) return;
       this.map.getView().fit(this.extent, { size: this.map.getSize(), padding: [14, 14, 14, 14] });
     }
 
@@ -379,14 +447,9 @@
       return new ol.geom.Point([this.x[i], this.y[i]]);
     }
 
-    coloured(colour) {
-      return new ol.style.Style({
-        image: new ol.style.Circle({ radius: this.radius(), fill: new ol.style.Fill({ color: colour }) }),
-      });
-    }
-
-    radius() {
-      return Math.max(1.5, DOT_PX * Math.min(1, Math.sqrt(4000 / this.x.length))) * Math.sqrt(SW.state.size);
+    radii() {
+      const radius = Math.max(1.5, DOT_PX * Math.min(1, Math.sqrt(4000 / this.x.length))) * Math.sqrt(this.look.size);
+      return [radius, radius];
     }
 
     ring() {
@@ -408,31 +471,26 @@
     caption() {
       return `${this.section.name} · ${this.label}`;
     }
-
-    svgSpot(group, i, toPixel) {
-      const [x, y] = toPixel([this.x[i], this.y[i]]);
-      return group.append("circle").attr("cx", x).attr("cy", y).attr("r", this.radius());
-    }
   };
 
-  /** Draw the patch around a spot from the deepest tiles: a canvas of `edge` px. */
-  SW.patch = async function (canvas, page, section, i) {
-    const [x, y] = await Promise.all([page.array(section.x), page.array(section.y)]);
-    const { tile_px: tile, levels } = section.slide;
-    const [w, h] = section.patch_px;
-    const [left, top] = [x[i] - w / 2, y[i] - h / 2];
-    const context = canvas.getContext("2d");
-    const range = (low, length) => d3.range(Math.max(0, Math.floor(low / tile)), Math.floor((low + length) / tile) + 1);
-    const places = d3.cross(range(left, w), range(top, h));
-    const images = await Promise.all(places.map(([u, v]) => page.tile(section, levels - 1, u, v)));
-    if (canvas.dataset.spot !== String(i)) return; // the pointer is elsewhere by now
-    context.fillStyle = "white";
-    context.fillRect(0, 0, canvas.width, canvas.height);
-    context.imageSmoothingQuality = "high";
-    const [sx, sy] = [canvas.width / w, canvas.height / h];
-    places.forEach(([u, v], k) => {
-      const image = images[k];
-      if (image) context.drawImage(image, (u * tile - left) * sx, (v * tile - top) * sy, image.width * sx, image.height * sy);
+  /** Empty a part of the page; the maps in it end. */
+  SW.clear = function (node) {
+    const part = d3.select(node);
+    part.selectAll(".map").each(function () {
+      if (mapsAt.has(this)) mapsAt.get(this).dispose();
     });
+    part.selectAll("*").remove();
+  };
+
+  /**
+   * A map that only shows a column or a gene, with its legend and buttons that save it.
+   * @param {{head, map, legend}} nodes where they go
+   */
+  SW.still = async function ({ head, map, legend }, page, section, key, { file, title }) {
+    await Promise.all([page.array(section.x), page.array(section.y), SW.scaleOf(page, section, key)]);
+    if (!map.isConnected) return; // something else is shown by now
+    const slide = await SW.Slide.make(map, page, section, { interactive: false });
+    SW.legend(legend, await slide.colour(key));
+    SW.saveButtons(head, { svg: () => slide.svg(), png: () => slide.svg(), file, title });
   };
 })((window.SW = window.SW || {}));

@@ -20,8 +20,12 @@
   };
   const listeners = {};
 
+  /** Be told of an event; returns how to be told no more. */
   SW.on = function (event, listener) {
-    (listeners[event] = listeners[event] || []).push(listener);
+    listeners[event] = [...(listeners[event] || []), listener];
+    return () => {
+      listeners[event] = listeners[event].filter((other) => other !== listener);
+    };
   };
 
   SW.set = function (changes) {

@@ -2,17 +2,35 @@
 (function (SW) {
   "use strict";
 
-  const MISSING = "–";
+  SW.NONE = "–"; // where there is no value
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
   let tables = 0;
 
   function missing(value) {
     return value === null || value === undefined || value === "" || Number.isNaN(value);
   }
+  SW.missing = missing;
+
+  /** A number for people. The exponent of 1e-5 stays as other programs read it. */
+  SW.number = function (value, digits = 3) {
+    if (missing(value)) return SW.NONE;
+    if (Number.isInteger(value)) return d3.format(",")(value);
+    const size = Math.abs(value);
+    if (size >= 1e3 && size < 1e6) return d3.format(",.0f")(value);
+    const text = size >= 1e6 || size < 1e-3 ? value.toExponential(digits - 1) : String(Number(value.toPrecision(digits)));
+    return text.replace(/^-/, "−");
+  };
+
+  /** An effect, with its sign. */
+  SW.signed = function (value) {
+    if (missing(value)) return SW.NONE;
+    const text = d3.format("+.2f")(value);
+    return Number(text.slice(1)) ? text : text.slice(1);
+  };
 
   /** A p-value from its logarithm: never 0, and also where no floating point number is that small. */
   SW.pText = function (log10, digits = 3) {
-    if (missing(log10)) return MISSING;
+    if (missing(log10)) return SW.NONE;
     if (log10 >= -3) return (10 ** log10).toPrecision(digits);
     let exponent = Math.floor(log10);
     let mantissa = (10 ** (log10 - exponent)).toFixed(digits - 1);
@@ -27,12 +45,12 @@
   SW.pCell = (log10) => (missing(log10) ? "" : SW.pText(log10, 5));
 
   /** A share as "5 %". */
-  SW.percent = (share) => `${d3.format(".2~r")(100 * share)} %`;
+  SW.percent = (share, format = ".2~r") => `${d3.format(format)(100 * share)} %`;
 
   const FORMATS = {
-    number: (value) => SW.number(value).replace(/^-/, "−"),
+    number: (value) => SW.number(value),
     p: (value) => SW.pText(value),
-    text: (value) => (missing(value) ? MISSING : String(value)),
+    text: (value) => (missing(value) ? SW.NONE : String(value)),
   };
 
   /** Row numbers in the order of one column; missing values last, whichever way. */
@@ -166,7 +184,7 @@
       }
       const first = this.page * this.pageSize;
       const last = Math.min(first + this.pageSize, this.order.length);
-      const [from, to, all] = [first + 1, last, this.order.length].map(d3.format(","));
+      const [from, to, all] = [first + 1, last, this.order.length].map((n) => SW.number(n));
       this.place.text(this.order.length ? `${from}–${to} of ${all}` : "none");
       this.back.property("disabled", this.page === 0);
       this.next.property("disabled", this.page >= pages - 1);
