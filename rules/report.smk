@@ -76,6 +76,7 @@ TERMS = ["terms.csv.gz"] if config["terms"]["gene_sets"] else []
 SHOWN = {
     s: pages.section_results(s, SAMPLES, config, EVIDENCE, targets.prototype_unit(SAMPLES[s], config)) for s in SAMPLES
 }
+BLOCK_OF = {s: [block for block, names in BLOCKS.items() if s in names] for s in SAMPLES}
 SHOWN_OF_GROUP = {group: pages.group_results(group, config) for group in GROUPS}
 # Where the results with the latents of a group are: with latents.scope: group, those of a section are these.
 SHARED = {
@@ -85,6 +86,15 @@ SHARED = {
         for s in members
     ]
     for group, members in GROUPS.items()
+}
+# Other names, in its group, of the data of a section: what they show alike confirms nothing.
+SAME_DATA = {
+    s: [
+        other
+        for other in GROUPS.get(SAMPLES[s].group, [])
+        if other != s and SAMPLES[other].path.resolve() == SAMPLES[s].path.resolve()
+    ]
+    for s in SAMPLES
 }
 SETTINGS = {
     "report": config["report"],
@@ -118,6 +128,8 @@ rule write_report:
             if w.sample in members and UNITS[w.sample] != f"cohort/{group}"
             for encoder in ENCODERS
         ],
+        registration=lambda w: [f"results/blocks/{block}/registration.csv" for block in BLOCK_OF[w.sample]],
+        verdict=lambda w: [f"results/blocks/{b}/verdict.txt" for b in BLOCK_OF[w.sample] if LEFT_OUT[b]],
         figures=lambda w: [shown.file for shown in SHOWN[w.sample]],
     output:
         "results/{sample}/report.html",
@@ -129,11 +141,14 @@ rule write_report:
         **SETTINGS,
         figures=lambda w: [shown._asdict() for shown in SHOWN[w.sample]],
         samples=lambda w: {w.sample: targets.sheet_row(SAMPLES[w.sample])},
+        blocks=lambda w: BLOCK_OF[w.sample],
         channels=lambda w: SAMPLES[w.sample].channels,
+        same_data=lambda w: SAME_DATA[w.sample],
+        warning=lambda w: targets.read_twice([w.sample, *SAME_DATA[w.sample]], SAMPLES),
         code=code_id("write_report.py"),
     resources:
         mem_mb=mem_mb(2500, 14),
-        runtime=minutes(15, 0.2),
+        runtime=minutes(5, 0.1),
     conda:
         "../envs/scanpy.yaml"
     script:
@@ -170,7 +185,7 @@ rule write_cohort_report:
         code=code_id("write_cohort_report.py"),
     resources:
         mem_mb=mem_mb(2500, 14),
-        runtime=minutes(20, 0.3),
+        runtime=minutes(5, 0.1),
     conda:
         "../envs/scanpy.yaml"
     script:

@@ -26,16 +26,21 @@ with logged(snakemake.log[0]):
     for k, name in enumerate(p.encoders):
         association = pd.read_parquet(i.association[k])
         read = {what: read_mixed(i[what][k], text) for what, text in tables.items() if i[what]}
+        if "replication" in read:
+            read["replication"] = read["replication"][~read["replication"]["validation"].isin(p.same_data)]
         shared = ad.read_h5ad(i.shared[k]) if i.shared else None
         encoders[name] = EncoderTables(association, headline(association, p.by["headline"]), **read, shared=shared)
     with open(i.preflight, encoding="utf-8") as handle:
         preflight = json.load(handle)
     image = section_image(section, sample, p.image, next(iter(i.image), None), p.channels)
-    software, texts = methods_of({sample: i.section}, config=p.config, samples={sample: row})
+    # A block is tested, or not.
+    verdicts = zip(p.blocks, i.verdict, strict=False)
+    said = {"registrations": zip(p.blocks, i.registration, strict=True), "verdicts": verdicts}
+    software, texts = methods_of({sample: i.section}, config=p.config, samples={sample: row}, **said)
     bundle, of = Bundle(), {"species": row.get("species", ""), "group": row.get("group", ""), "software": software}
     page = section_page(
         *(bundle, section, image, pd.read_parquet(i.manifest), sample, encoders),
-        **({"preflight": preflight, "settings": p.report, "fdr": p.by["fdr"]} | of),
+        **({"preflight": preflight, "settings": p.report, "fdr": p.by["fdr"], "warning": p.warning} | of),
     )
     add_results(page, p.figures, i.figures)
     page["texts"] += texts

@@ -389,11 +389,12 @@ def sheet_columns(sample: Sample) -> dict[str, str]:
 
 def result_parameters(config: dict[str, Any]) -> dict[str, Any]:
     """Return the part of the configuration that results depend on, to be kept with them."""
+    left_out = {"samples", "datasets", "prototypes", "volume"}
+    left_out |= {"calibration", "terms", "stability", "figures", "report"}
     kept = {
         key: value
         for key, value in config.items()
-        if key not in ("samples", "datasets", "calibration", "terms", "stability", "figures", "prototypes", "volume")
-        and (key not in ("nuclei", "unet") or config["nuclei"]["engine"])
+        if key not in left_out and (key not in ("nuclei", "unet") or config["nuclei"]["engine"])
     }
     if config["prototypes"]["classes"]:
         # Not what is explained by them.

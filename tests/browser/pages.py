@@ -25,6 +25,7 @@ from spadework.report.cohort import GroupTables, Member, cohort_page
 from spadework.report.page import render
 from spadework.report.panels import add_results
 from spadework.report.section import EncoderTables, section_page
+from spadework.report.tables import of_frame
 
 SCRIPT = "<script>window.pwned=1</script>"
 IMAGE = '<img src=x onerror="window.pwned=1">'
@@ -172,7 +173,6 @@ def write_files(folder: Path) -> None:
     plt.close(figure)
     Image.fromarray(make_image()[:900, :1400]).save(folder / "spots.png")
     (folder / "verdict.txt").write_text(f"What it shows: {IMAGE}\n\nAnd more.\n", encoding="utf-8")
-    pd.DataFrame({"score": [0.25, 1e-7], "of": [SCRIPT, FORMULA]}).to_csv(folder / "scores.csv", index=False)
 
 
 def add_files(page: dict, folder: Path) -> None:
@@ -185,12 +185,13 @@ def add_files(page: dict, folder: Path) -> None:
         ("prototypes", f"Training {QUOTED}", "history.svg", "prototypes_history"),
         ("volume", "What the volume shows", "verdict.txt", ""),
         ("volume", "Cuts through the volume", "spots.png", "volume_cuts"),
-        ("volume", "Scores", "scores.csv", "volume_scores"),
         ("quality", "Preflight: spots over the image", "spots.png", "overlay"),
         ("latents", "Gene sets", "history.svg", "terms"),
     ]
     said = [{"tab": tab, "title": title, "caption": words, "wildcards": of} for tab, title, _, words in shown]
     add_results(page, said, [str(folder / name) for _, _, name, _ in shown])
+    scores = pd.DataFrame({"score": [0.25, 1e-7], "of": [SCRIPT, FORMULA]})
+    page["tables"].append(of_frame("volume", "Scores", "scores.csv", scores, "Of sections left out."))
 
 
 def methods() -> list[dict]:

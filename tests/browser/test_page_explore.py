@@ -19,25 +19,30 @@ CORNERS = [(0.15, 0.2), (0.8, 0.25), (0.5, 0.5), (0.85, 0.85), (0.3, 0.75)]
 CLEAR = 0.12  # opacity of what is not selected
 
 
+# Room around what a map shows at first, px: buttons lie there.
+TOP, RIGHT, BOTTOM, LEFT = 8, 12, 46, 46
+
+
+def fitted(page, testid: str, values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Where values (y down) are in the window when their range, from low to high, fills a map but for its margins."""
+    left, top, width, height = drive.box_of(page.get_by_test_id(testid))
+    room = np.array([width - LEFT - RIGHT, height - TOP - BOTTOM])
+    px = (room / (high - low)).min()
+    return (values - (low + high) / 2) * px + room / 2 + [left + LEFT, top + TOP]
+
+
 def cloud_places(page, adata) -> np.ndarray:
-    """Where the spots of the first embedding are in the window: all of them, 14 px from the edge."""
-    left, top, width, height = drive.box_of(page.get_by_test_id("cloud-0"))
-    values = adata.obsm[Keys.latents("vgg16", "tsne")].astype(float)
-    low, high = values.min(axis=0), values.max(axis=0)
-    px = (np.array([width, height]) - 28) / (high - low)
-    offset = (values - (low + high) / 2) * px.min() * [1, -1]
-    return offset + np.array([left + width / 2, top + height / 2])
+    """Where the spots of the first embedding are in the window."""
+    values = adata.obsm[Keys.latents("vgg16", "tsne")].astype(float) * [1, -1]
+    return fitted(page, "cloud-0", values, values.min(axis=0), values.max(axis=0))
 
 
 def slide_places(page, adata) -> np.ndarray:
     """Where the spots are on the slide in the window: all of them, with one and a half spots around them."""
-    left, top, width, height = drive.box_of(page.get_by_test_id("slide"))
     values = np.asarray(adata.obsm[Keys.SPATIAL], float)
     lattice = adata.uns[Keys.SPADE]["lattice"]
     margin = 1.5 * lattice["spot_um"] / lattice["um_per_px_x"]
-    low, high = values.min(axis=0) - margin, values.max(axis=0) + margin
-    px = (np.array([width, height]) / (high - low)).min()
-    return (values - (low + high) / 2) * px + [left + width / 2, top + height / 2]
+    return fitted(page, "slide", values, values.min(axis=0) - margin, values.max(axis=0) + margin)
 
 
 def corners_in(page, testid: str) -> list[tuple[float, float]]:

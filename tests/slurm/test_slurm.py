@@ -129,12 +129,12 @@ def test_a_job_killed_for_its_memory_is_tried_again_with_more(cluster, accounted
 
 # Sections, their group, scope of latents, submissions.
 COHORTS = {
-    # and all pages
-    "sections": (20, "", "section", 3 * 20 + 1),
-    # shared latents, two batches of five sections and of one, replication, pages
-    "replicates": (6, "g", "section", 3 * 6 + 1 + 2 + 1 + 1),
-    # shared latents, replication, pages
-    "shared_latents": (6, "g", "group", 3 * 6 + 1 + 1 + 1),
+    # and pages, five at a time
+    "sections": (20, "", "section", 3 * 20 + 4),
+    # shared latents, two batches of five sections and of one, replication, seven pages
+    "replicates": (6, "g", "section", 3 * 6 + 1 + 2 + 1 + 2),
+    # shared latents, replication, seven pages
+    "shared_latents": (6, "g", "group", 3 * 6 + 1 + 1 + 2),
 }
 
 

@@ -21,8 +21,9 @@ def _sections():
     return {name: made.section(name, n_rows=6 + k, seed=k) for k, name in enumerate(("S1", "S2", "S3"))}
 
 
-def page_of(sections, bundle=None, *, pooled=None, **changes):
-    tables = {name: made.association(section, seed=k) for k, (name, section) in enumerate(sections.items())}
+def page_of(sections, bundle=None, *, pooled=None, tables=None, **changes):
+    if tables is None:
+        tables = {name: made.association(section, seed=k) for k, (name, section) in enumerate(sections.items())}
     by = made.spatial()
     of_group = GroupTables(
         {name: section.obsm["X_vgg16_pca"] * (k + 1) for k, (name, section) in enumerate(sections.items())},
@@ -115,6 +116,19 @@ def test_sections_and_latents_are_summed_up(sections):
     ]
     assert len(tables["Replication (vgg16)"]["rows"]) == 6 * 3
     assert tables["Replication (vgg16)"]["tab"] == "replication"
+
+
+def test_a_latent_that_was_not_tested_has_no_number_of_genes(sections):
+    tables = {name: made.association(section, n_latents=2) for name, section in sections.items()}
+    page = page_of(sections, tables=tables)
+    [latents] = [table for table in page["tables"] if table["title"] == "Shared latents (vgg16)"]
+    assert [row[2:4] for row in latents["rows"] if row[0] == 3] == [[None, None]] * 3
+    assert all(isinstance(row[2], int) for row in latents["rows"] if row[0] < 3)
+
+
+def test_a_gene_that_not_all_sections_have_is_a_warning(sections):
+    page = page_of(sections, settings=made.SETTINGS | {"genes": ["nowhere"]})
+    assert any("nowhere (report.genes)" in warning for warning in page["warnings"])
 
 
 def test_where_nothing_can_be_pooled_genes_are_those_of_the_sections(sections):

@@ -9,7 +9,6 @@ import report_section as made
 from test_report_bundle import unpack
 
 from spadework.association import benjamini_hochberg
-from spadework.errors import InputError
 from spadework.keys import Keys
 from spadework.report.bundle import Bundle
 from spadework.report.genes import (
@@ -113,23 +112,27 @@ def test_where_all_genes_have_maps_nothing_is_left_out(section):
 
 def test_with_many_spots_fewer_genes_have_maps(section, monkeypatch):
     monkeypatch.setattr("spadework.report.genes._MOST_COUNTS", 3 * section.n_obs + 5)
-    assert len(chosen(section).kept) == 3
+    genes = chosen(section)
+    assert len(genes.kept) == 3
+    assert "raising report.n_genes changes nothing" in genes.left_out
+    assert "or raise report.n_genes" in chosen(section, n_genes=2).left_out
 
 
 @pytest.mark.parametrize("asked", ["gene7", "ENSG00000000007.3"])
 def test_a_gene_is_found_by_name_and_id(section, asked):
-    assert find_gene(section.var, asked, "S1") == "gene7"
+    assert find_gene(section.var, asked) == "gene7"
 
 
-def test_an_unknown_gene_is_an_error_that_names_the_nearest(section):
-    with pytest.raises(InputError) as error:
-        chosen(section, asked=["GENE-7"])
-    assert "no gene called 'GENE-7' among the 20" in error.value.found
-    assert "gene7" in error.value.remedy
-    assert "report.genes" in error.value.remedy
-    with pytest.raises(InputError) as error:
-        chosen(section, asked=["qqqqqqqq"])
-    assert "similar" not in error.value.remedy
+def test_of_an_unknown_gene_the_page_says_so_and_names_the_nearest(section):
+    """Another section of the run may have it: no error."""
+    genes = chosen(section, asked=["GENE-7", "gene3", "qqqqqqqq"])
+    assert genes.kept_names[6:] == ["gene3"]
+    one, other = genes.missing
+    assert one.startswith("No map of GENE-7 (report.genes): S1 has no gene of this name or id")
+    assert "Similar names are gene7" in one
+    assert "qqqqqqqq" in other
+    assert "Similar" not in other
+    assert chosen(section, asked=["gene3"]).missing == []
 
 
 def test_ids_are_left_out_where_they_say_no_more_than_names(section):
@@ -217,5 +220,9 @@ def test_genes_of_a_group_have_maps_where_all_sections_have_them(section):
     both = np.vstack([section[:, "gene3"].X.toarray(), other[:, "gene3"].X.toarray()])
     assert genes.mean[2] == pytest.approx(both.mean(), rel=1e-6)
     assert genes.mean[1] == pytest.approx(section[:, "gene9"].X.mean(), rel=1e-6)
-    with pytest.raises(InputError, match="nowhere"):
-        choose_pooled(sections, {"e": (table, by)}, fdr=0.05, n_genes=1, asked=["nowhere"])
+    [missing] = genes.missing
+    assert missing.startswith("No map of gene9 (report.genes): S2 has no gene")
+    genes = choose_pooled(sections, {"e": (table, by)}, fdr=0.05, n_genes=1, asked=["nowhere", "gene4"])
+    assert genes.kept_names == ["gene3"]
+    assert "S1, S2 has no gene" in genes.missing[0]
+    assert genes.missing[1] == "No map of gene4 (report.genes): it was not tested in these sections."

@@ -220,6 +220,11 @@ def _with_terms(terms):
     return type(tables)(tables.association, tables.by, tables.summary, tables.calibration, terms)
 
 
+def test_a_gene_asked_for_that_is_not_there_is_a_warning(section):
+    [warning] = page_of(section, settings=made.SETTINGS | {"genes": ["nowhere"]})["warnings"]
+    assert "nowhere (report.genes)" in warning
+
+
 def test_random_weights_are_a_warning_and_make_every_latent_poor(section):
     section.uns[Keys.SPADE]["vgg16"]["encoder"]["weights"] = "seeded"
     page = page_of(section)

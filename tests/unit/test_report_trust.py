@@ -159,3 +159,10 @@ def test_a_latent_of_the_group_that_is_much_the_same_speaks_for_or_against_it():
     assert "Latent 3 of the group is much the same (r = 0.91), and the other sections confirm that one" in said
     assert "confirm" not in judged(replication=confirmed, shared=None, calibration=made.calibration())["sentence"]
     assert "confirm" not in judged(replication=confirmed, shared=(2, 0.9), calibration=made.calibration())["sentence"]
+
+
+def test_a_latent_that_is_the_same_everywhere_is_poor():
+    said = judged(moran_i=np.nan, genes_up=0, genes_down=0)
+    assert said["level"] == "poor"
+    assert "same in all spots" in said["sentence"]
+    assert "nan" not in said["sentence"]

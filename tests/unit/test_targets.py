@@ -144,6 +144,12 @@ def test_what_is_only_drawn_is_no_parameter_of_the_results():
     assert kept != targets.result_parameters(with_prototypes(um=60))["prototypes"]
 
 
+def test_what_is_only_shown_is_no_parameter_of_the_results():
+    config = with_prototypes(classes=None)
+    shown = config | {"report": config["report"] | {"genes": ["COL1A1"]}, "figures": config["figures"] | {"dpi": 50}}
+    assert targets.result_parameters(shown) == targets.result_parameters(config)
+
+
 def test_weights_are_fetched_for_prototypes_of_vgg16_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     for backbone, fetched in (("small", []), ("vgg16", ["vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"])):

@@ -262,6 +262,7 @@ def test_a_second_run_has_nothing_to_do(full: Run, simulated: Path) -> None:
         ({"association": {"covariates": []}}, ASSOCIATE),
         ({"calibration": {"n_fields": 3}}, ASSESS),
         ({"figures": {"dpi": 60}}, {"draw_section": 2}),
+        ({"report": {"genes": ["MORPH001"]}}, {}),
         ({"latents": {"resolution": 2.0}}, EMBED),
         ({"expression": {"min_counts": 120}}, {"cluster_expression": 1, **ASSOCIATE}),
         ({"patch": {"output_px": 32, "um": 100}}, PATCHES),
@@ -271,7 +272,7 @@ def test_a_second_run_has_nothing_to_do(full: Run, simulated: Path) -> None:
             {"cluster_expression": 1, **PATCHES},
         ),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+    ids=lambda value: next(iter(value), "nothing") if isinstance(value, dict) else None,
 )
 def test_a_changed_setting_re_runs_what_depends_on_it(
     overlay: dict[str, object], jobs: dict[str, int], full: Run, simulated: Path
@@ -509,8 +510,12 @@ def test_the_page_of_a_group_has_one_scale_and_says_what_is_no_replication(varia
     for key in (*latents, Keys.TOTAL_COUNTS):
         assert columns[0][key]["limits"] == columns[1][key]["limits"] == columns[2][key]["limits"]
     assert any("The same data under several names (two and three)" in warning for warning in page["warnings"])
-    own = page_data(variants.folder / "results/three/report.html")["encoders"][0]["latents"]
-    assert all("other sections confirm it" in latent["trust"]["sentence"] for latent in own)
+    own = page_data(variants.folder / "results/three/report.html")
+    assert all("other sections confirm it" in latent["trust"]["sentence"] for latent in own["encoders"][0]["latents"])
+    # Two is three under another name, and confirms nothing.
+    assert any("(three and two)" in warning for warning in own["warnings"])
+    [pairs] = [table for table in own["tables"] if table["title"].startswith("Replication")]
+    assert {row[pairs["columns"].index("looked for in")] for row in pairs["rows"]} == {"one"}
 
 
 def test_the_image_side_is_repeated_under_perturbations(variants: Run) -> None:

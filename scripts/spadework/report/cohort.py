@@ -100,7 +100,7 @@ def cohort_page(
     for of_section, described in zip(data, describe(bundle, columns), strict=True):
         of_section |= {"columns": described, "embeddings": []}
     spots = sum(section.n_obs for section in sections.values())
-    warnings = [w for section in sections.values() for w in warnings_of(section, list(encoders))]
+    warnings = [w for section in sections.values() for w in warnings_of(section, list(encoders))] + genes.missing
     tables = [sections_table(sections, encoders)]
     for name, of_encoder in encoders.items():
         tables.append(latents_table(name, sections, of_encoder, fdr))
@@ -153,15 +153,17 @@ def latents_table(
     encoder: str, sections: Mapping[str, ad.AnnData], tables: GroupTables, fdr: float
 ) -> dict[str, Any]:
     """Say what each shared latent is in each section: how many genes, and how much it follows depth."""
-    rows: list[tuple[int, str, int, int, float]] = []
+    rows: list[tuple[int, str, int | None, int | None, float]] = []
     for sample, section in sections.items():
         depth = np.log10(np.maximum(section.obs[Keys.TOTAL_COUNTS].to_numpy(float), 1))
         association, by = tables.association[sample], tables.by
         called = association[association[by.fdr] < fdr]
         for j, values in enumerate(np.asarray(tables.latents[sample], float).T):
             effects = called.loc[called["latent"] == j + 1, by.effect]
+            tested = bool((association["latent"] == j + 1).any())
+            up, down = (int((side * effects > 0).sum()) if tested else None for side in (1, -1))
             r = float(np.corrcoef(values, depth)[0, 1]) if np.std(values) > 0 and np.std(depth) > 0 else 0.0
-            rows.append((j + 1, sample, int((effects > 0).sum()), int((effects < 0).sum()), r))
+            rows.append((j + 1, sample, up, down, r))
     rows.sort(key=lambda row: row[0])
     columns = ["shared latent", "section", "genes up", "genes down", "r with depth"]
     note = f"Genes called in each section by itself (FDR {fdr:.0%}).".replace("%", " %")

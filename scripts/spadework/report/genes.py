@@ -13,14 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from spadework.errors import InputError
 from spadework.headline import Headline
 from spadework.keys import Keys
 from spadework.report.bundle import Bundle
 from spadework.section import unversioned
 
-# Counts per spot are scaled to this before the logarithm, as spadework.expression.normalize does.
-PER_SPOT = 1e4
 # Maps are unpacked all at once in the browser: with more spots than this allows, fewer genes have one.
 _MOST_COUNTS = 60_000_000
 # The smallest p-value that a number of 64 bits can be.
@@ -63,6 +60,8 @@ class Genes:
         Indices of the genes with maps, the strongest first.
     left_out
         Says which genes have no map.
+    missing
+        A sentence for each gene that was asked for and is not there.
     """
 
     names: list[str]
@@ -71,6 +70,7 @@ class Genes:
     n_spots: NDArray[np.int32]
     kept: NDArray[np.int64]
     left_out: str
+    missing: list[str]
 
     @property
     def kept_names(self) -> list[str]:
@@ -117,21 +117,19 @@ def choose_genes(
     n_genes
         How many of the strongest get a map.
     asked
-        Genes that get one besides, by name or id.
-
-    Raises
-    ------
-    InputError
-        If a gene asked for is not in the section.
+        Genes that get one besides, by name or id. They are the same for all sections of a run, of which some may not
+        have them.
     """
-    wanted = [find_gene(section.var, gene, sample) for gene in asked]
+    there = {gene: find_gene(section.var, gene) for gene in asked}
+    wanted = [name for name in there.values() if name is not None]
     in_tests = pd.Index(pd.unique(np.concatenate([table["gene"].to_numpy(str) for table, _ in tables.values()])))
     shown = np.asarray(section.var_names.isin(in_tests))
     shown[section.var_names.get_indexer(pd.Index(wanted))] = True
     var, names = section.var[shown], section.var_names[shown]
     expression = section[:, shown].X
     order = strongest(tables, names, fdr)
-    n = min(n_genes, _MOST_COUNTS // section.n_obs, int(names.isin(in_tests).sum()))
+    most = _MOST_COUNTS // section.n_obs
+    n = min(n_genes, most, int(names.isin(in_tests).sum()))
     kept = list(dict.fromkeys([*order[:n], *names.get_indexer(pd.Index(wanted))]))
     return Genes(
         names=[str(name) for name in names],
@@ -139,33 +137,27 @@ def choose_genes(
         mean=np.asarray(expression.mean(axis=0), np.float32).ravel(),
         n_spots=np.asarray(sparse.csr_matrix(expression).getnnz(axis=0), np.int32),
         kept=np.array(kept, np.int64),
-        left_out=_left_out(len(names), n, len(kept) - n),
+        left_out=_left_out(len(names), n, len(kept) - n, capped=most < n_genes),
+        missing=[_missing(gene, [sample], section.var_names) for gene, name in there.items() if name is None],
     )
 
 
-def find_gene(var: pd.DataFrame, gene: str, sample: str) -> str:
-    """Return the unique name of a gene asked for by name, symbol or id.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
+def find_gene(var: pd.DataFrame, gene: str) -> str | None:
+    """Return the unique name of a gene asked for by name, symbol or id; None if there is none."""
     for known in (var.index, var[Keys.GENE_NAME].astype(str), var[Keys.GENE_IDS].astype(str)):
         found = var.index[np.asarray(known == gene)]
         if len(found):
             return str(found[0])
-    names = [str(name) for name in var.index]
-    by_lower = {name.lower(): name for name in names}
+    return None
+
+
+def _missing(gene: str, where: Sequence[str], names: pd.Index) -> str:
+    """Say which sections have no gene that was asked for, and what is called much the same."""
+    by_lower = {str(name).lower(): str(name) for name in names}
     close = difflib.get_close_matches(gene.lower(), list(by_lower), n=3, cutoff=0.5)
-    raise InputError(
-        sample,
-        None,
-        found=f"no gene called {gene!r} among the {len(names):,} of the section",
-        expected="a name or id of a gene that is found in enough spots (expression.min_spots)",
-        remedy="correct report.genes in config/config.yaml"
-        + (f"; similar names are {', '.join(by_lower[name] for name in close)}" if close else ""),
-    )
+    said = f"No map of {gene} (report.genes): {', '.join(where)} has no gene of this name or id that is found in "
+    said += "enough spots (expression.min_spots)."
+    return said + (f" Similar names are {', '.join(by_lower[name] for name in close)}." if close else "")
 
 
 def strongest(tables: Mapping[str, tuple[pd.DataFrame, Headline]], names: pd.Index, fdr: float) -> NDArray[np.int64]:
@@ -195,11 +187,6 @@ def choose_pooled(
         Encoder -> table with a row per latent and gene, and what its genes are ranked by.
     asked
         Genes that get maps besides, where all sections have them.
-
-    Raises
-    ------
-    InputError
-        If a gene asked for is in none of the sections.
     """
     several = pd.concat([table[["gene", "gene_id"]] for table, _ in tables.values()]).drop_duplicates("gene")
     names, ids = pd.Index(several["gene"].astype(str)), several["gene_id"].astype(str).tolist()
@@ -214,8 +201,16 @@ def choose_pooled(
     order = strongest(tables, names, fdr)
     most = _MOST_COUNTS // sum(section.n_obs for section in sections.values())
     best = order[everywhere[order]][: min(n_genes, most)]
-    wanted = names.get_indexer(pd.Index([_find_in_any(sections, gene) for gene in asked], dtype=object))
-    wanted = wanted[(wanted >= 0) & everywhere[wanted]]
+    wanted, missing = [], []
+    for gene in asked:
+        called = {sample: find_gene(section.var, gene) for sample, section in sections.items()}
+        [where] = names.get_indexer(pd.Index([next(filter(None, called.values()), None)], dtype=object))
+        if where >= 0 and everywhere[where]:
+            wanted.append(where)
+        elif None in called.values():
+            missing.append(_missing(gene, [sample for sample, name in called.items() if name is None], names))
+        else:
+            missing.append(f"No map of {gene} (report.genes): it was not tested in these sections.")
     kept = list(dict.fromkeys([*best, *wanted]))
     return Genes(
         names=list(names),
@@ -223,17 +218,11 @@ def choose_pooled(
         mean=np.asarray(total / np.maximum(n_obs, 1), np.float32),
         n_spots=n_spots.astype(np.int32),
         kept=np.array(kept, np.int64),
-        left_out=_left_out(len(names), len(best), len(kept) - len(best), " of those that all sections have"),
+        left_out=_left_out(
+            len(names), len(best), len(kept) - len(best), " of those that all sections have", capped=most < n_genes
+        ),
+        missing=missing,
     )
-
-
-def _find_in_any(sections: Mapping[str, ad.AnnData], gene: str) -> str:
-    for sample, section in sections.items():
-        try:
-            return find_gene(section.var, gene, sample)
-        except InputError as error:
-            missing = error
-    raise missing
 
 
 def places(var: pd.DataFrame, names: Sequence[str], ids: Sequence[str]) -> NDArray[np.int64]:
@@ -341,12 +330,13 @@ def _log10(p: pd.Series) -> NDArray[np.float64]:
     return np.log10(np.maximum(p.to_numpy(float), np.nextafter(0.0, 1.0)))
 
 
-def _left_out(n_shown: int, n_strongest: int, n_asked: int, which: str = "") -> str:
+def _left_out(n_shown: int, n_strongest: int, n_asked: int, which: str = "", *, capped: bool) -> str:
     if n_strongest + n_asked >= n_shown:
         return "All genes that were tested have a map."
     asked = f" and {n_asked:,} asked for (report.genes)" if n_asked else ""
+    more = "; with so many spots, raising report.n_genes changes nothing." if capped else ", or raise report.n_genes."
     return (
         f"The {n_strongest:,} genes{which} that go along with a latent most surely{asked} have a map, "
-        f"of {n_shown:,}. The others have their statistics only: to see one on the slide, name it in report.genes, "
-        "or raise report.n_genes in the configuration."
+        f"of {n_shown:,}. The others have their statistics only: to see one on the slide, name it in report.genes of "
+        f"the configuration{more}"
     )

@@ -18,7 +18,19 @@ SCRIPTS = (
     *(
         f"js/{name}.js"
         for name in (
-            *("data", "state", "colour", "download", "table", "slide", "explore", "panels", "genes", "latents"),
+            *(
+                "data",
+                "state",
+                "colour",
+                "download",
+                "table",
+                "spots",
+                "slide",
+                "explore",
+                "panels",
+                "genes",
+                "latents",
+            ),
             *("quality", "cohort", "main"),
         )
     ),

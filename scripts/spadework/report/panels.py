@@ -1,4 +1,4 @@
-"""Figures, tables and texts of a page that are files of the results."""
+"""Figures and texts of a page that are files of the results."""
 
 from __future__ import annotations
 
@@ -14,19 +14,15 @@ from PIL import Image
 
 from spadework.job import PACKAGE
 from spadework.report.bundle import data_uri
-from spadework.report.tables import of_frame
 from spadework.report.tiles import MIME
-from spadework.tables import read_csv
 
 CAPTIONS = PACKAGE.parents[1] / "report"
 _WIDEST_PX = 1600
 _QUALITY = 85  # line drawings suffer below
-# More rows are for a spreadsheet.
-_MOST_ROWS = 2000
 
 
 def add_results(page: dict[str, Any], described: Sequence[Mapping[str, Any]], files: Sequence[str]) -> None:
-    """Add results that are files to the ``panels``, ``tables`` and ``texts`` of a page.
+    """Add results that are files to the ``panels`` and ``texts`` of a page.
 
     Parameters
     ----------
@@ -34,7 +30,7 @@ def add_results(page: dict[str, Any], described: Sequence[Mapping[str, Any]], fi
         Of each file the ``tab`` it is on, its ``title``, and if it has one the ``caption`` (name of a file of the
         folder ``report``) with its ``wildcards``.
     files
-        SVG, PNG, JPEG, CSV (also gzipped) or text.
+        SVG, PNG or text.
 
     Raises
     ------
@@ -47,9 +43,6 @@ def add_results(page: dict[str, Any], described: Sequence[Mapping[str, Any]], fi
         if path.suffix == ".txt":
             text = path.read_text(encoding="utf-8").strip()
             page["texts"].append({"tab": tab, "title": title, "text": text, "copy": False})
-        elif path.name.endswith((".csv", ".csv.gz")):
-            frame = read_csv(path).head(_MOST_ROWS)
-            page["tables"].append(of_frame(tab, title, path.name.removesuffix(".gz"), frame, words))
         else:
             # Figures of two encoders have the same name: what they are of tells them apart.
             of = [str(value).replace("/", "_") for value in said.get("wildcards", {}).values()]
@@ -73,8 +66,8 @@ def _figure(path: Path) -> dict[str, str | None]:
         if re.search(rb"<\s*script", content, re.IGNORECASE):
             raise ValueError(f"{path.name} holds a script; figures of a page are pictures only")
         return {"svg": data_uri(content, "image/svg+xml"), "image": None}
-    if path.suffix not in (".png", ".jpg", ".jpeg"):
-        raise ValueError(f"{path.name}: a page shows SVG, PNG, JPEG, CSV and text")
+    if path.suffix != ".png":
+        raise ValueError(f"{path.name}: a page shows SVG, PNG and text")
     return {"svg": None, "image": _as_webp(path)}
 
 

@@ -180,6 +180,7 @@ def section_page(
     fdr: float,
     species: str = "",
     group: str = "",
+    warning: str = "",
     software: str = "",
 ) -> dict[str, Any]:
     """Make the data of a section's page, without panels and texts.
@@ -201,6 +202,8 @@ def section_page(
         Genes below this false discovery rate are called.
     species, group
         Of the sample sheet.
+    warning
+        What else everyone who looks at the page must know first.
     software
         What made the results.
     """
@@ -217,7 +220,7 @@ def section_page(
         "title": sample,
         "subtitle": ", ".join(filter(None, parts)),
         "software": software,
-        "warnings": warnings_of(section, list(encoders)),
+        "warnings": [*filter(None, [warning]), *warnings_of(section, list(encoders)), *genes.missing],
         "sections": [data],
         "genes": genes.described(bundle, shown_limits([(section, kept)])),
         "encoders": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,12 @@ from spadework.provenance import manifest
 
 
 def methods_of(
-    sections: Mapping[str, str | Path], *, config: Mapping[str, Any], samples: Mapping[str, Mapping[str, str]]
+    sections: Mapping[str, str | Path],
+    *,
+    config: Mapping[str, Any],
+    samples: Mapping[str, Mapping[str, str]],
+    registrations: Iterable[tuple[str, str]] = (),
+    verdicts: Iterable[tuple[str, str]] = (),
 ) -> tuple[str, list[dict[str, Any]]]:
     """Return what the workflow is called, and its methods on these sections as texts of a page.
 
@@ -21,6 +26,8 @@ def methods_of(
         The final AnnData of each section.
     config, samples
         As for :func:`spadework.provenance.manifest`.
+    registrations, verdicts
+        As there, as pairs: names of blocks, and files.
     """
     document = manifest(
         {name: Path(path) for name, path in sections.items()},
@@ -30,6 +37,8 @@ def methods_of(
         # Times are those of a run, and differ from one to the next: a page has none.
         benchmarks=Path(),
         patterns={"used": [], "idle": []},
+        registrations={block: Path(path) for block, path in registrations},
+        verdicts={block: Path(path) for block, path in verdicts},
     )
     made = document["deterministic"]["workflow"]
     commit = f", commit {made['commit'][:10]}" if made["commit"] else ""

@@ -118,6 +118,8 @@ def _confounders(row: Mapping[str, Any], by: Headline) -> list[Finding]:
 
 def _pattern(row: Mapping[str, Any]) -> list[Finding]:
     moran = float(row["moran_i"])
+    if pd.isna(moran):
+        return [Finding(POOR, "It is the same in all spots.")]
     if moran >= NO_PATTERN:
         return []
     said = f"It has hardly any pattern in the tissue (Moran's I {_two(moran)}): neighbours differ as any two spots."

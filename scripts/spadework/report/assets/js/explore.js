@@ -131,7 +131,7 @@
   /** The spot under the pointer: its patch and its values. */
   function addCard(side, page, section) {
     const card = side.append("div").attr("class", "group card").attr("data-testid", "hover-card").attr("aria-live", "polite");
-    card.append("p").attr("class", "quiet hint no-print").text("Point at a spot, or tap it, to see its patch and its values.");
+    card.append("p").attr("class", "hint no-print").text("Point at a spot, or tap it, to see its patch and its values.");
     const body = card.append("div").attr("hidden", "");
     const canvas = body.append("canvas").attr("width", PATCH_PX).attr("height", PATCH_PX).attr("role", "img").node();
     const um = Math.round(section.patch_px[0] * section.slide.um_per_px[0]);
