@@ -13,28 +13,13 @@ from spadework.report.bundle import Bundle, to_json
 
 ASSETS = Path(__file__).parent / "assets"
 STYLES = ("vendor/ol.css", "css/app.css")
-SCRIPTS = (
-    *("vendor/ol.js", "vendor/d3.min.js", "vendor/plot.umd.min.js"),
-    *(
-        f"js/{name}.js"
-        for name in (
-            *(
-                "data",
-                "state",
-                "colour",
-                "download",
-                "table",
-                "spots",
-                "slide",
-                "explore",
-                "panels",
-                "genes",
-                "latents",
-            ),
-            *("quality", "cohort", "main"),
-        )
-    ),
+LIBRARIES = ("vendor/ol.js", "vendor/d3.min.js", "vendor/plot.umd.min.js")
+# In the order in which they build on each other.
+MODULES = (
+    *("data", "state", "colour", "download", "table", "spots", "slide", "explore", "panels", "charts", "genes"),
+    *("latents", "quality", "cohort", "main"),
 )
+SCRIPTS = (*LIBRARIES, *(f"js/{name}.js" for name in MODULES))
 # Nothing may be fetched, whatever is in the data: what a page needs is in it.
 POLICY = (
     "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline' blob:; "
