@@ -41,8 +41,9 @@ def slide_places(page, adata) -> np.ndarray:
     """Where the spots are on the slide in the window: all of them, with one and a half spots around them."""
     values = np.asarray(adata.obsm[Keys.SPATIAL], float)
     lattice = adata.uns[Keys.SPADE]["lattice"]
-    margin = 1.5 * lattice["spot_um"] / lattice["um_per_px_x"]
-    return fitted(page, "slide", values, values.min(axis=0) - margin, values.max(axis=0) + margin)
+    low, high = values.min(axis=0), values.max(axis=0)
+    margin = max(1.5 * lattice["spot_um"] / lattice["um_per_px_x"], 0.08 * (high - low)[1])
+    return fitted(page, "slide", values, low - margin, high + margin)
 
 
 def corners_in(page, testid: str) -> list[tuple[float, float]]:
@@ -253,3 +254,20 @@ def test_the_slide_moves_and_zooms_by_keyboard(section, open_page):
     page.get_by_role("button", name="Fit").click()
     page.wait_for_timeout(500)
     assert page.evaluate(view) == pytest.approx([x, y, resolution])
+
+
+def test_a_patch_of_a_latent_leads_to_its_spot(section, open_page):
+    (adata,) = section.sections.values()
+    page = open_page(section)
+    page.get_by_test_id("tab-latents").click()
+    page.locator(".latent-card button:has(img)").first.click()
+    drive.settle(page)
+    assert page.get_by_test_id("view-explore").is_visible()
+    i = int(np.argmin(adata.obsm[Keys.latents("vgg16", "pca")][:, 0]))
+    assert page.evaluate("SW.state.hover") == i
+    _, _, width, height = drive.box_of(page.get_by_test_id("slide"))
+    x, y = page.evaluate(f"SW.slide.map.getPixelFromCoordinate([SW.slide.x[{i}], SW.slide.y[{i}]])")
+    assert (x, y) == pytest.approx((width / 2, height / 2), abs=4)
+    # Six patches wide.
+    patch = page.evaluate("SW.page.sections[0].patch_px[0] / SW.slide.map.getView().getResolution()")
+    assert min(width, height) / patch == pytest.approx(6, rel=0.1)

@@ -193,3 +193,25 @@ def test_tables_sort_filter_and_turn_pages(section, open_page):
     box.get_by_label("only FDR").uncheck()
     box.get_by_label("Filter").fill("GENE5")
     assert set(names()) == {name for name in table.index if name.startswith("gene5")}
+
+
+def test_a_gene_is_shown_against_the_latent_it_goes_with_best_or_the_one_it_came_from(section, open_page):
+    page = open_page(section, "genes")
+    best = page.evaluate("""(async () => {
+        const encoder = SW.page.encoders[0];
+        const p = await SW.page.array(encoder.statistics.find((s) => s.key === encoder.headline.p).values);
+        const n = SW.page.genes.names.length;
+        return SW.page.genes.names.map((_, g) => d3.minIndex(encoder.latents, ({ k }) => p[(k - 1) * n + g]));
+    })()""")
+    select = page.get_by_test_id("latent-select")
+    names = page.evaluate("SW.page.genes.names")
+    for latent in sorted(set(best)):
+        gene = next(i for i in range(10, len(names)) if best[i] == latent and names[i].isalnum())
+        page.get_by_test_id("gene-search").fill(names[gene])
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        drive.settle(page)
+        assert select.input_value() == str(latent)
+    page.evaluate(f"SW.chooseGene({gene}, {(latent + 1) % 3})")
+    drive.settle(page)
+    assert select.input_value() == str((latent + 1) % 3)

@@ -34,7 +34,7 @@ def test_a_latent_that_nothing_speaks_against_is_good():
     assert said["level"] == "good"
     assert said["sentence"] == (
         "35 genes go along with it. On 4 random patterns as smooth as this latent, 5.0 % of the genes had p < 0.05 "
-        "(5 % expected) and genes were called for none: as it should be."
+        "(5 % expected) and no gene was called on any of them: as it should be."
     )
 
 
@@ -76,11 +76,11 @@ def test_depth_is_another_matter_where_the_test_does_not_hold_it_constant():
 @pytest.mark.parametrize(
     ("share", "found", "level", "words"),
     [
-        (0.05, (0, 0, 0, 0), "good", "called for none"),
+        (0.05, (0, 0, 0, 0), "good", "no gene was called on any"),
         (0.08, (0, 0, 0, 0), "care", "8.0 % of the genes"),
         (0.15, (0, 0, 0, 0), "poor", "likely to be false"),
-        (0.05, (9, 9, 0, 0), "care", "called for 2: some of the genes called here may be false"),
-        (0.05, (9, 9, 9, 0), "poor", "called for 3: many"),
+        (0.05, (9, 9, 0, 0), "care", "called on 2 of them: some of the genes called here may be false"),
+        (0.05, (9, 9, 9, 0), "poor", "called on 3 of them: many"),
     ],
 )
 def test_what_random_patterns_say(share, found, level, words):

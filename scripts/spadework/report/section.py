@@ -247,7 +247,7 @@ def _tables(
             tables.append(calibration_table(of_encoder.calibration, name, fdr))
     for name, of_encoder in encoders.items():
         pairs = _own_pairs(of_encoder.replication, sample)
-        if pairs is not None:
+        if pairs is not None and len(pairs):
             own = shares_latents(section, sample, name)
             tables.append(replication_table("quality", pairs, name, group, own=own))
     return tables + prototypes_table(section) + provenance_tables(section, sample)

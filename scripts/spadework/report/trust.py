@@ -25,7 +25,9 @@ INFLATED, WRONG = 0.08, 0.15
 _UNLIKELY = 0.05
 # Rank correlations of effects with those in other sections.
 REPLICATES, FAILS = 0.3, 0.1
-SEEDED = "The network's weights are random: this latent shows that the workflow runs, and nothing about the tissue."
+SEEDED = (
+    "The network's weights are random: this latent shows that the workflow runs, not what a trained network sees."
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _confounders(row: Mapping[str, Any], by: Headline) -> list[Finding]:
         (
             "r_tissue_fraction",
             "how much of a patch is tissue",
-            "the amount of tissue says little about what it is like",
+            "genes may follow how much tissue there is, not what it is like",
         ),
     ):
         r = float(row[column])
@@ -143,9 +145,10 @@ def _calibration(table: pd.DataFrame | None, latent: int, by: Headline) -> list[
     own = rows[rows["imitates"] == latent]
     share, n, with_genes = float(own["share_below_05"].mean()), len(own), int((own["found"] > 0).sum())
     # Fields that imitate one latent are few: all of them together tell more about the test, less about this latent.
+    called = f"genes were called on {with_genes}" if with_genes else "no gene was called on any"
     lines = (
         f"On {n} random patterns as smooth as this latent, {share:.1%} of the genes had p < {LEVEL:g} "
-        f"({LEVEL:.0%} expected) and genes were called for {with_genes or 'none'}"
+        f"({LEVEL:.0%} expected) and {called} of them"
     ).replace("%", " %")
     if n and (share >= WRONG or (with_genes > 1 and with_genes > n / 2)):
         return [Finding(POOR, f"{lines}: many genes called here are likely to be false.")]

@@ -118,10 +118,16 @@
     return field.on("change", () => {
       const wanted = field.property("value").trim();
       const gene = SW.geneNamed(page, wanted, page.genes.kept);
-      field.node().setCustomValidity(gene === null && wanted ? "No gene of this name has a map here." : "");
+      field.node().setCustomValidity(gene === null && wanted ? noMap(page, wanted) : "");
       field.node().reportValidity();
       if (gene !== null) SW.set({ colour: `gene:${gene}` });
     });
+  }
+
+  function noMap(page, wanted) {
+    const gene = SW.geneNamed(page, wanted);
+    if (gene === null) return `No gene ${wanted} was tested.`;
+    return `${page.genes.names[gene]} was tested, but has no map here: see Genes, or put it into report.genes.`;
   }
 
   function selectCategory(scale, code) {

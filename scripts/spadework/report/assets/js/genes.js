@@ -12,6 +12,7 @@
   };
   const known = new WeakMap();
   let chosen = null; // index of the gene the view shows
+  let against = null; // place of the latent to show it against, or "best"
   let redraw = () => {};
 
   /**
@@ -68,9 +69,9 @@
   /** Log10 of the level below which genes count as found. */
   SW.foundBelow = (encoder) => Math.log10(encoder.fdr);
 
-  /** Show a gene, from anywhere on the page. */
-  SW.chooseGene = function (gene) {
-    chosen = gene;
+  /** Show a gene, from anywhere on the page, against a latent (its place), the "best" for it, or that of before. */
+  SW.chooseGene = function (gene, latent = null) {
+    [chosen, against] = [gene, latent];
     const shown = SW.show("genes", SW.page.genes.names[gene]);
     redraw();
     return shown;
@@ -144,7 +145,7 @@
     const choose = (gene) => {
       input.property("value", "");
       close();
-      SW.chooseGene(gene);
+      SW.chooseGene(gene, "best");
     };
     const mark = (i) => {
       active = i;
@@ -329,7 +330,7 @@
     ];
     const table = SW.table(node, {
       label: "All genes", columns, cell, n: names.length, compact: true, filter: "Name of a gene", testid: "gene-table",
-      sort: encoder.headline.p, rowTitle: "Show this gene", onRow: SW.chooseGene,
+      sort: encoder.headline.p, rowTitle: "Show this gene", onRow: (gene) => SW.chooseGene(gene),
       file: `${page.title}_${encoder.name}_genes.csv`, csv: () => geneRows(view, d3.range(names.length)),
     });
     const label = d3.select(table.extra).append("label").attr("class", "check");
@@ -378,7 +379,7 @@
       if (chosen === null) {
         const best = strongest(page, encoder, statistics);
         [chosen, view.latent] = [best.gene, best.latent];
-      }
+      } else view.latent = nextLatent();
       view.gene = chosen;
       view.latent = Math.min(view.latent, view.encoder.latents.length - 1);
       encoders.property("value", String(SW.state.encoder));
@@ -399,8 +400,22 @@
       if (fromTable && rows[i]) rows[i].focus();
       await done;
     };
+    /** The latent that the gene is to be shown against. */
+    const nextLatent = () => {
+      const { encoder, statistics } = view;
+      const p = ({ k }) => statistics.value(encoder.headline.p, k - 1, chosen);
+      const next = against === "best" ? Math.max(0, d3.minIndex(encoder.latents, p)) : against;
+      against = null;
+      return next === null ? view.latent : next;
+    };
     redraw = async () => {
       if (!view.statistics) return;
+      const latent = nextLatent();
+      if (latent !== view.latent) {
+        view.latent = latent;
+        latents.select("select").property("value", String(latent));
+        drawLatent();
+      }
       const done = drawGene();
       view.volcano.mark(chosen);
       // What has changed is at the top, wherever the gene was chosen.
@@ -415,7 +430,7 @@
       const gene = SW.geneNamed(page, rest);
       say(gene === null ? unknown(rest) : "");
       if (gene === null || gene === chosen) return;
-      chosen = gene;
+      [chosen, against] = [gene, "best"];
       redraw();
     };
     follow();

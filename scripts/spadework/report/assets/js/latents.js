@@ -92,7 +92,7 @@
       if (!genes.length) part.append("p").attr("class", "note").text("None.");
       else SW.table(part.node(), {
         label: title, columns, cell, n: genes.length, sort: encoder.headline.p, rowTitle: "Show this gene",
-        onRow: (i) => SW.chooseGene(genes[i]),
+        onRow: (i) => SW.chooseGene(genes[i], encoder.latents.indexOf(latent)),
       });
     }
     box.append("p").attr("class", "note").text(

@@ -6,6 +6,7 @@
   const DOT_PX = 3.5;
   const PRINT_SCALE = 2; // pixels of a saved slide per pixel of the screen
   const SMALLEST_PX = 100; // of what a map shows, as far as one can zoom out
+  const AROUND = 0.08; // shown around the spots, as a share of their height: tissue without spots
   const BESIDE_BUTTONS = [8, 12, 46, 46]; // of a map that shows all spots: zoom on the left, scale and saving below
 
   /** The outline of a spot around 0, scaled to its size. */
@@ -71,7 +72,7 @@
     fit(options = {}) {
       if (!this.drawn()) return;
       const spots = [d3.min(this.x), d3.min(this.y), d3.max(this.x), d3.max(this.y)];
-      const margin = Math.max(...this.section.spot.size_px) * 1.5;
+      const margin = Math.max(Math.max(...this.section.spot.size_px) * 1.5, ol.extent.getHeight(spots) * AROUND);
       this.map.getView().fit(ol.extent.buffer(spots, margin), {
         size: this.map.getSize(), padding: this.interactive ? BESIDE_BUTTONS : [0, 0, 0, 0], ...options,
       });
@@ -79,6 +80,7 @@
 
     /** Show one spot from near. */
     goTo(i) {
+      this.map.updateSize(); // it may have been out of sight until now
       const edge = Math.max(...this.section.patch_px) * 6;
       const box = ol.extent.buffer([this.x[i], this.y[i], this.x[i], this.y[i]], edge / 2);
       this.map.getView().fit(box, { duration: 250 });
