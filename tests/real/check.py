@@ -34,6 +34,7 @@ def check(sample: str) -> str:
     plt.close(figure)
     figures = sorted(folder.glob("vgg16/figures/*.png"))
     assert len(figures) >= 20
+    assert 1e6 < (folder / "report.html").stat().st_size < 25e6
     calibration = pd.read_csv(folder / "vgg16" / "calibration.csv").groupby("test")["share_below_05"].mean()
     assert 0.03 < calibration["spatial"] < 0.08, calibration  # 24 fields are few
     summary = pd.read_csv(folder / "vgg16" / "latents.csv")
@@ -47,6 +48,7 @@ def check(sample: str) -> str:
 def replication(group: str) -> str:
     """Return the table of a group: rank correlation of effects between sections, by latent."""
     folder = Path("results/cohort") / group / "vgg16"
+    assert (folder.parent / "report.html").stat().st_size < 25e6
     pairs = pd.read_csv(folder / "replication.csv")
     pooled = pd.read_csv(folder / "pooled.csv.gz")
     assert pairs["spearman"].max() > 0.2  # these sections lie on top of each other

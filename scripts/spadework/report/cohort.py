@@ -126,9 +126,9 @@ def cohort_page(
 def sections_table(sections: Mapping[str, ad.AnnData], encoders: Mapping[str, GroupTables]) -> dict[str, Any]:
     """Compare the quality of sections, and how their tests are calibrated."""
     columns = ["section", "spots", "genes", "median counts", "median genes", "median % mitochondrial"]
-    columns += ["median share of tissue in a patch", "checks of the input"]
+    columns += ["median tissue in patch", "checks of the input"]
     for name in encoders:
-        columns += [f"{name}: % of genes with p < {LEVEL:g} on random patterns", f"{name}: patterns with genes"]
+        columns += [f"{name}: null p < {LEVEL:g}, %", f"{name}: null patterns with genes"]
     rows = []
     for sample, section in sections.items():
         measured = [section.obs[key].dropna() for key in _SUMMED_UP]
@@ -137,7 +137,7 @@ def sections_table(sections: Mapping[str, ad.AnnData], encoders: Mapping[str, Gr
         for of_encoder in encoders.values():
             row += _calibration(of_encoder.calibration.get(sample), test_name(of_encoder.by))
         rows.append(row)
-    note = "Random patterns are as smooth as the latents of each section and have nothing to do with any gene: "
+    note = "Null: random patterns as smooth as the latents of each section, which have nothing to do with any gene: "
     note += f"{100 * LEVEL:g} % of the genes should have p < {LEVEL:g}, and hardly a pattern should have genes."
     return table("cohort", "Sections", "sections.csv", columns, rows, note)
 
