@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -83,6 +84,7 @@ def test_no_name_becomes_an_element(elements):
     assert len(code) == len(SCRIPTS)
     assert {tag for tag, _ in elements.found} == {
         *("html", "head", "meta", "title", "style", "body", "noscript", "main", "script"),
+        *("details", "summary", "pre"),
     }
 
 
@@ -136,3 +138,15 @@ def test_neither_a_network_nor_its_library_is_loaded():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ASSETS.parents[2]
     )
     assert not {"keras", "tensorflow", "torch"} & {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_libraries_are_those_of_the_list_and_bring_their_licences(page):
+    rows = re.findall(
+        r"(?m)^\| ([\w.]+).* \| ([\w.]+) \| [\w.-]+ \| `(\w+)` \|$", (ASSETS / "vendor/README.md").read_text()
+    )
+    listed = {file: digest for file, _, digest in rows}
+    files = [path for path in (ASSETS / "vendor").iterdir() if path.suffix in (".js", ".css")]
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files} == listed
+    shown = page[2].partition("<pre>")[2].partition("</pre>")[0]
+    assert all(name in shown for name in ("OpenLayers Contributors", "Mike Bostock", "Observable, Inc."))
+    assert {version for _, version, _ in rows} <= set(re.findall(r"\d+\.\d+\.\d+", shown))

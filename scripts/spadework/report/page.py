@@ -42,6 +42,7 @@ def render(bundle: Bundle, page: Mapping[str, Any]) -> str:
     )
     return environment.get_template("page.html.jinja").render(
         title=page["title"],
+        licences=(ASSETS / "vendor/LICENCES.txt").read_text(encoding="utf-8"),
         policy=POLICY,
         styles=[_style(path) for path in STYLES],
         scripts=[_script(path) for path in SCRIPTS],
