@@ -87,9 +87,12 @@
       { x1: i * width, x2: (i + 1) * width, y1: j * height, y2: (j + 1) * height, fill: grey(n) })));
   }
 
-  /** Writes the names of genes beside their dots, where there is room. */
-  function addNames(svg, points, page) {
+  /** Writes the names of genes beside their dots, where neither another name nor another dot is. */
+  function addNames(svg, points, dots, page) {
     const [x, y] = [svg.scale("x").apply, svg.scale("y").apply];
+    const places = dots.map((dot) => [x(dot.x), y(dot.y)]);
+    const hides = (left, base, w) => places.some(([px, py]) => (
+      px > left - 3 && px < left + w + 3 && py > base - 12 && py < base + 4));
     const width = svg.viewBox.baseVal.width;
     const taken = [];
     const group = d3.select(svg).append("g").attr("class", "names").attr("font-size", 11).attr("text-anchor", "start")
@@ -97,8 +100,8 @@
     for (const point of points) {
       const name = page.genes.names[point.gene];
       const [px, py, w] = [x(point.x), y(point.y), textWidth(name) * 0.95];
-      const places = [[px + 6, py + 4], [px - 6 - w, py + 4], [px - w / 2, py - 7], [px - w / 2, py + 15]];
-      const free = places.find(([left, base]) => left > 50 && left + w < width - 5
+      const beside = [[px + 6, py + 4], [px - 6 - w, py + 4], [px - w / 2, py - 7], [px - w / 2, py + 16]];
+      const free = beside.find(([left, base]) => left > 50 && left + w < width - 5 && !hides(left, base, w)
         && taken.every((t) => left > t.right || left + w < t.left || base - 11 > t.base || base < t.base - 11));
       if (!free) continue;
       taken.push({ left: free[0] - 2, right: free[0] + w + 2, base: free[1] });
@@ -151,7 +154,7 @@
     const { svg, dots } = plotVolcano(points, view, test, SW.charts.width(node, 1250));
     const sides = [dots.filter((d) => d.x > 0), dots.filter((d) => d.x < 0)];
     const order = (a, b) => b.found - a.found || a.p - b.p;
-    addNames(svg, sides.flatMap((side) => side.sort(order).slice(0, LABELLED)).sort(order), page);
+    addNames(svg, sides.flatMap((side) => side.sort(order).slice(0, LABELLED)).sort(order), dots, page);
     const percent = SW.percent(encoder.fdr);
     const found = (side) => SW.number(side.filter((d) => d.found).length);
     addLegend(svg, [

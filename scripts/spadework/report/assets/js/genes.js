@@ -320,7 +320,7 @@
     };
     const cell = (i, key) => (key in plain ? plain[key](i) : statistics.value(key, k, i));
     const withIds = ids && ids.some((id, i) => id && id !== names[i]);
-    const columns = [
+    const all = [
       { key: "gene", label: "Gene", kind: "text" },
       ...(withIds ? [{ key: "id", label: "Identifier", kind: "text" }] : []),
       { key: "map", label: "Map", kind: "text", title: "Is there a map of this gene in this page?" },
@@ -328,11 +328,25 @@
       { key: "spots", label: "Spots", kind: "number", title: "Spots with the gene" },
       ...SW.statisticColumns(encoder, (key, i) => cell(i, key) < cut),
     ];
-    const table = SW.table(node, {
+    const { effect } = encoder.headline;
+    const draw = (columns) => SW.table(node, {
       label: "All genes", columns, cell, n: names.length, compact: true, filter: "Name of a gene", testid: "gene-table",
       sort: encoder.headline.p, rowTitle: "Show this gene", onRow: (gene) => SW.chooseGene(gene),
       file: `${page.title}_${encoder.name}_genes.csv`, csv: () => geneRows(view, d3.range(names.length)),
     });
+    // As much as there is room for; what has a group is a statistic: of these, in the end, the test to go by.
+    const named = all.filter((c) => c.key !== "id");
+    const few = named.filter((c) => !c.group || c.marked || c.key === effect);
+    let table;
+    for (const columns of [all, named, few]) {
+      d3.select(node).selectAll("*").remove();
+      table = draw(columns);
+      const box = d3.select(node).select(".table-scroll").node();
+      if (columns === few) {
+        const note = "Only the test to go by is shown, for want of room; the CSV has all of them.";
+        d3.select(node).append("p").attr("class", "note").text(note);
+      } else if (box.scrollWidth <= box.clientWidth) break;
+    }
     const label = d3.select(table.extra).append("label").attr("class", "check");
     label.append("input").attr("type", "checkbox").on("change", function () {
       table.keep(this.checked ? (i) => cell(i, encoder.headline.fdr) < cut : null);
